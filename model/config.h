@@ -1,5 +1,5 @@
-// What a checkpoint's config.json says of a model: the typed form, the checks, the list of tensors that
-// follows from it. Every other file asks this one; nothing else reads config.json.
+// What a checkpoint's config.json says of a model: the typed form, the checks, the list of tensors
+// that follows from it. Every other file asks this one; nothing else reads config.json.
 #ifndef ELA_MODEL_CONFIG_H_
 #define ELA_MODEL_CONFIG_H_
 
@@ -31,25 +31,26 @@ struct LobeConfig {  // the Memory Lobe, paper 5.3
   AttentionKernel kernel = AttentionKernel::kHadamardExp;
 };
 
-// A language model, "model_type": "ela_gpt". All values have passed the checks of ParseLanguageConfig.
+// A language model, "model_type": "ela_gpt". All values have passed the checks of
+// ParseLanguageConfig.
 struct LanguageConfig {
-  int64_t vocab_size = 0;          // V
-  int64_t hidden_size = 0;         // d
+  int64_t vocab_size = 0;   // V
+  int64_t hidden_size = 0;  // d
   int num_hidden_layers = 0;
-  int num_attention_heads = 0;     // H
+  int num_attention_heads = 0;  // H
   AttentionKernel attention_kernel = AttentionKernel::kHadamardExp;
-  float qk_scale = 1.0f;           // q and k are multiplied by it after RoPE
+  float qk_scale = 1.0f;  // q and k are multiplied by it after RoPE
   double rope_theta = 10000.0;
-  int num_experts = 0;             // E
-  int num_experts_per_tok = 0;     // K
+  int num_experts = 0;                // E
+  int num_experts_per_tok = 0;        // K
   int64_t moe_intermediate_size = 0;  // h
   MoeBias moe_bias = MoeBias::kNone;
   Residual residual = Residual::kHyperLink;
-  int short_conv = 0;              // W of the causal depthwise convolution; 0: none
-  Decay decay = Decay::kNone;      // kGated only with hadamard_exp
+  int short_conv = 0;          // W of the causal depthwise convolution; 0: none
+  Decay decay = Decay::kNone;  // kGated only with hadamard_exp
   bool output_gate = false;
   PositionEncoding position_encoding = PositionEncoding::kRope;
-  bool moe_residual = true;        // false only with Residual::kStandard
+  bool moe_residual = true;  // false only with Residual::kStandard
   bool final_norm = false;
   float rms_norm_eps = 1.1920929e-07f;
   std::optional<LobeConfig> memory_lobe;
@@ -62,21 +63,23 @@ struct LanguageConfig {
 inline constexpr int kDecayRank = 16;  // rows of self_attn.decay_in.weight
 
 struct TensorSpec {
-  std::string name;            // as in the checkpoint: "decoder_layers.0.MoE.gate.weight"
+  std::string name;  // as in the checkpoint: "decoder_layers.0.MoE.gate.weight"
   std::vector<int64_t> shape;
 };
 
-// Parses and checks the text of a config.json. `origin` (a path) opens every message. Reports every problem
-// at once, one per line: unknown keys, wrong types, missing keys, values out of range, contradictions.
-// Errors: kInvalidArgument.
-absl::StatusOr<LanguageConfig> ParseLanguageConfig(absl::string_view json, absl::string_view origin);
+// Parses and checks the text of a config.json. `origin` (a path) opens every message. Reports every
+// problem at once, one per line: unknown keys, wrong types, missing keys, values out of range,
+// contradictions. Errors: kInvalidArgument.
+absl::StatusOr<LanguageConfig> ParseLanguageConfig(absl::string_view json,
+                                                   absl::string_view origin);
 absl::StatusOr<LanguageConfig> LoadLanguageConfig(const std::string& directory);
 
-// The text that ParseLanguageConfig reads back to an equal value; keys at their default are left out
-// except the shape.
+// The text that ParseLanguageConfig reads back to an equal value; keys at their default are left
+// out except the shape.
 std::string ToJson(const LanguageConfig& config);
 
-// Exactly the tensors that a checkpoint of this model holds, in canonical order (embedding, layers, final norm).
+// Exactly the tensors that a checkpoint of this model holds, in canonical order (embedding, layers,
+// final norm).
 std::vector<TensorSpec> ExpectedTensors(const LanguageConfig& config);
 int64_t NumParameters(const LanguageConfig& config);
 // Of those, what one token uses: K experts of E (the tied embedding counts once).

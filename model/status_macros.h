@@ -8,17 +8,18 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-// Ends the process when an invariant of ours is broken; `sentence` says which. Never guards user input.
-#define ELA_CHECK(condition, sentence)                                                        \
-  do {                                                                                        \
-    if (!(condition)) {                                                                       \
-      std::fprintf(stderr, "%s:%d: %s [%s]\n", __FILE__, __LINE__, sentence, #condition);     \
-      std::abort();                                                                           \
-    }                                                                                         \
+// Ends the process when an invariant of ours is broken; `sentence` says which. Never guards user
+// input.
+#define ELA_CHECK(condition, sentence)                                                    \
+  do {                                                                                    \
+    if (!(condition)) {                                                                   \
+      std::fprintf(stderr, "%s:%d: %s [%s]\n", __FILE__, __LINE__, sentence, #condition); \
+      std::abort();                                                                       \
+    }                                                                                     \
   } while (false)
 
-#define ELA_RETURN_IF_ERROR(expression)                      \
-  do {                                                       \
+#define ELA_RETURN_IF_ERROR(expression)                                                \
+  do {                                                                                 \
     if (::absl::Status ela_status = (expression); !ela_status.ok()) return ela_status; \
   } while (false)
 

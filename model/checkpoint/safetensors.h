@@ -1,5 +1,5 @@
-// The safetensors file format: 8 bytes little-endian header length, a JSON header, the data. Read through
-// mmap, so that opening costs nothing and weights are paged in once.
+// The safetensors file format: 8 bytes little-endian header length, a JSON header, the data. Read
+// through mmap, so that opening costs nothing and weights are paged in once.
 #ifndef ELA_MODEL_CHECKPOINT_SAFETENSORS_H_
 #define ELA_MODEL_CHECKPOINT_SAFETENSORS_H_
 
@@ -32,9 +32,10 @@ struct TensorView {
 // One mapped file. Immutable after Open, thread-safe; views live as long as the object.
 class SafetensorsFile {
  public:
-  // Checks the whole header before anything is read: length within the file, offsets in range, no overlap and
-  // no hole, sizes that match dtype and shape. All problems of a file come in one message, one per line.
-  // Errors: kNotFound (no such file), kInvalidArgument (not a safetensors file), kDataLoss (truncated).
+  // Checks the whole header before anything is read: length within the file, offsets in range, no
+  // overlap and no hole, sizes that match dtype and shape. All problems of a file come in one
+  // message, one per line. Errors: kNotFound (no such file), kInvalidArgument (not a safetensors
+  // file), kDataLoss (truncated).
   static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Open(const std::string& path);
   ~SafetensorsFile();
   SafetensorsFile(const SafetensorsFile&) = delete;
@@ -56,12 +57,14 @@ struct NamedTensor {
   TensorView view;
 };
 
-// Writes a complete file beside `path` and renames it over `path`, synced, so that a crash or a full disk
-// leaves either the old file or the new one. Errors: kResourceExhausted (disk full), kUnavailable (other I/O).
+// Writes a complete file beside `path` and renames it over `path`, synced, so that a crash or a
+// full disk leaves either the old file or the new one. Errors: kResourceExhausted (disk full),
+// kUnavailable (other I/O).
 absl::Status WriteSafetensors(const std::string& path, absl::Span<const NamedTensor> tensors,
                               const std::map<std::string, std::string>& metadata = {});
 
-// Widens `source` (kF32, kBF16, kF16) to float32, exactly. `destination` holds source.num_elements() floats.
+// Widens `source` (kF32, kBF16, kF16) to float32, exactly. `destination` holds
+// source.num_elements() floats.
 void ConvertToFloat(const TensorView& source, float* destination);
 // Rounds to nearest even.
 uint16_t FloatToBFloat16(float value);

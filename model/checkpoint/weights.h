@@ -18,17 +18,18 @@ namespace ela {
 // Immutable after Load, thread-safe. Views point into mapped files that this object keeps open.
 class Weights {
  public:
-  // Reads model.safetensors, or the shards that model.safetensors.index.json names. Reports every problem at
-  // once: missing, unknown (but for *.rope.inv_freq), of the wrong shape or dtype, holding NaN or infinity.
-  // Errors: kNotFound, kInvalidArgument, kDataLoss.
-  static absl::StatusOr<Weights> Load(const std::string& directory, absl::Span<const TensorSpec> expected);
+  // Reads model.safetensors, or the shards that model.safetensors.index.json names. Reports every
+  // problem at once: missing, unknown (but for *.rope.inv_freq), of the wrong shape or dtype,
+  // holding NaN or infinity. Errors: kNotFound, kInvalidArgument, kDataLoss.
+  static absl::StatusOr<Weights> Load(const std::string& directory,
+                                      absl::Span<const TensorSpec> expected);
 
   // REQUIRES: `name` was among the expected tensors.
   const TensorView& at(const std::string& name) const;
   std::vector<float> Float(const std::string& name) const;  // a widened copy, row-major
 
-  // SHA-256, hex: of the canonical config and all tensors (name, shape, bytes as stored) without `lob.*`. Names the base model: a saved state
-  // of another fingerprint is refused.
+  // SHA-256, hex: of the canonical config and all tensors (name, shape, bytes as stored) without
+  // `lob.*`. Names the base model: a saved state of another fingerprint is refused.
   std::string Fingerprint(const LanguageConfig& config) const;
   // The same of the `*.lob.*` tensors alone; empty when there are none.
   std::string LobeFingerprint() const;

@@ -1,0 +1,33 @@
+// The only header of this folder that a server's main includes: makes the serving worker of a
+// checkpoint.
+#ifndef ELA_MODEL_LANGUAGE_WORKER_FACTORY_H_
+#define ELA_MODEL_LANGUAGE_WORKER_FACTORY_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "model/config.h"
+#include "model/worker.h"
+
+namespace ela {
+
+struct LanguageWorkerOptions {
+  std::string directory;          // of the checkpoint
+  int32_t num_slots = 64;         // states in the pool
+  int32_t max_step_tokens = 512;  // tokens over all items of a step; sizes the scratch
+  int32_t num_threads = 0;        // 0: one per core that this process may use
+  std::string
+      kernels;  // "", "portable", "reference": for tests and bug reports; empty: the fastest
+};
+
+// Loads config and weights, allocates pool and scratch: nothing is allocated per step after this.
+// Errors: kNotFound, kInvalidArgument, kDataLoss (checkpoint), kUnimplemented (a configuration that
+// has no serving kernels: lobe modes prefix and bidirectional), kResourceExhausted (memory: names
+// bytes needed).
+absl::StatusOr<std::unique_ptr<Worker>> CreateLanguageWorker(const LanguageWorkerOptions& options);
+
+}  // namespace ela
+
+#endif  // ELA_MODEL_LANGUAGE_WORKER_FACTORY_H_

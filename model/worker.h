@@ -1,0 +1,138 @@
+// The one interface between the scheduler and a model. A worker owns a pool of equal slots, each
+// holding the fixed-size state of one sequence, and advances many of them by one step at a time.
+//
+// The contract, numbered; every implementation is held to it by tests/model/worker_contract_test:
+//  1. One thread calls (the engine thread). Nothing here blocks except Create and Wait.
+//  2. Slots in a step are distinct. A slot between Enqueue and its Wait is not touched otherwise.
+//  3. A slot is reset before its first use, and after an error on it before it is used again.
+//  4. What a slot contains, and what is sampled from it, never depends on which other items are in
+//  the step, on
+//     how many they are, or on how a segment was cut into chunks: the same bits, per numerics id.
+//  5. Random numbers are a function of (seed, choice, absolute position), nothing else.
+//  6. An item fails alone: its StepOutput carries the Status, the other items of the step go on.
+//  7. With segment_passes > 1 the caller sends all chunks of a prompt segment for pass 0, then all
+//  for pass 1,
+//     and so on; outputs come from the last pass. Between passes the segment's scratch is not part
+//     of the slot: an interrupted segment starts again from its beginning, in a slot that was
+//     restored or reset.
+//  8. Up to two steps are in flight; Wait returns them in order. An item without tokens absorbs the
+//  token
+//     that was sampled last in that slot, so that a device need not wait for the host.
+#ifndef ELA_MODEL_WORKER_H_
+#define ELA_MODEL_WORKER_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "model/types.h"
+
+namespace ela {
+
+// Constant after creation.
+struct WorkerInfo {
+  std::string model_fingerprint;  // SHA-256 of config and weights without lobes, hex
+  std::string lobe_fingerprint;   // of the lobe's tensors; empty without a lobe
+  std::string numerics_id;        // equal ids give equal bits: "cpu-f32-1"
+  std::string device;             // "cpu", "cuda:0"
+  int32_t num_slots = 0;
+  int64_t state_bytes = 0;   // of one slot, whatever the context
+  int64_t weight_bytes = 0;  // resident
+  int64_t vocab_size = 0;
+  int32_t num_layers = 0;
+  int32_t num_experts = 0;
+  int32_t num_experts_per_token = 0;
+  int32_t max_step_tokens = 0;  // tokens over all items of one step
+  int32_t max_step_items = 0;
+  int64_t max_segment_tokens =
+      0;                        // with segment_passes > 1: limit from the scratch; else 0, no limit
+  int32_t segment_passes = 1;   // num_layers + 1 with a prefix lobe
+  int32_t steps_in_flight = 1;  // 1 or 2
+};
+
+// What one slot does in a step. All views are borrowed until the step's Wait has returned.
+struct StepItem {
+  int32_t slot = 0;
+  absl::Span<const TokenId>
+      tokens;                  // to absorb, in order; empty: the token sampled last in this slot
+  int64_t first_position = 0;  // of tokens[0] in the sequence; equals the slot's position
+  Segment segment;
+  OutputMode output = OutputMode::kNone;
+  absl::Span<const TokenId> drafts;  // proposed continuation after `tokens`; empty: none
+  absl::Span<const TokenId>
+      targets;  // score: targets[i] follows tokens[i]; empty or tokens.size() long; < 0: skip
+  bool logits = false;       // return raw logits for each output row
+  bool routing = false;      // return experts for each output row
+  int32_t top_logprobs = 0;  // [0, 20] most probable tokens per output row
+  const SamplingParams* sampling =
+      nullptr;  // null: nothing is sampled; else once, after the last output row
+  absl::Span<const TokenId> recent_tokens;  // for penalties, oldest first; empty when they are off
+  uint32_t choice = 0;                      // index among the n choices of a request
+  absl::Span<const uint32_t>
+      allowed_tokens;  // bit i of word i/32: token i may be sampled; empty: all
+};
+
+// Owned by the worker. Rows: one per output position, 1 for kLast, tokens.size() for kEvery.
+struct StepOutput {
+  absl::Status status;        // kDataLoss: NaN or infinity in the logits; kInternal: device fault
+  TokenId sampled = -1;       // -1: nothing was sampled
+  float sampled_logprob = 0;  // of the raw distribution
+  std::vector<TokenId> accepted_drafts;
+  std::vector<float> target_logprobs;  // [targets.size()], 0 where the target was negative
+  std::vector<float> logits;           // [rows, vocab_size] if asked
+  std::vector<TokenProbability> top;   // [rows, top_logprobs], most probable first
+  std::vector<Routing> routing;        // [rows] if asked
+};
+
+struct StepResult {
+  std::vector<StepOutput>
+      items;  // in the order of the step's items; may be longer than num_items (kept capacity)
+  size_t num_items = 0;
+  std::vector<int64_t> expert_tokens;  // [num_layers, num_experts]: tokens routed in this step
+};
+
+// Engine thread only, unless said otherwise.
+class Worker {
+ public:
+  virtual ~Worker() = default;
+
+  // Thread-safe.
+  virtual const WorkerInfo& Info() const = 0;
+
+  // Makes `slot` an empty sequence at position 0. `lobe` names a pluggable lobe; empty: the model's
+  // own. Errors: kNotFound (no such lobe).
+  virtual absl::Status ResetSlot(int32_t slot, const std::string& lobe) = 0;
+
+  // `to` becomes a bit-equal copy of `from`. O(state_bytes).
+  virtual absl::Status CopySlot(int32_t from, int32_t to) = 0;
+
+  // Takes the slot back to `position`, which lies at or after the last merge (the greatest multiple
+  // of 16 not greater than the slot's position) and not after the slot's position: the tail holds
+  // what is needed. Errors: kOutOfRange, naming the lowest position that can be reached.
+  virtual absl::Status RewindSlot(int32_t slot, int64_t position) = 0;
+
+  // Starts a step. Checks every item (slot, position, token range, limits): a bad one is our own
+  // bug and comes back as kInternal in its output; the step's other items run. REQUIRES:
+  // items.size() <= max_step_items, tokens <= max_step_tokens, fewer than steps_in_flight pending.
+  virtual void Enqueue(absl::Span<const StepItem> items) = 0;
+
+  // Blocks until the oldest pending step is done. The result is borrowed until the next Enqueue but
+  // one. The caller may move vectors out of it.
+  virtual StepResult& Wait() = 0;
+
+  // The canonical form of a slot's state (docs/state.md): device-independent, little-endian.
+  // Immediate on a CPU, asynchronous on a GPU: Begin, then Poll until it says true. One save and
+  // one load may be under way per slot. Save: `blob` is filled, and must live until Poll says true.
+  // Load: `blob` is borrowed likewise. Errors: kFailedPrecondition (another model, lobe or layout),
+  // kDataLoss (damaged).
+  virtual absl::Status BeginSave(int32_t slot, std::string* blob) = 0;
+  virtual absl::Status BeginLoad(int32_t slot, absl::Span<const char> blob) = 0;
+  virtual absl::StatusOr<bool> PollTransfer(int32_t slot) = 0;
+};
+
+}  // namespace ela
+
+#endif  // ELA_MODEL_WORKER_H_
