@@ -61,6 +61,9 @@ enum class SinkState { kReady, kFull };
 
 // Where a request's results go. Engine thread only; a call appends and returns, it never blocks and
 // never calls back into the engine. After OnFinish, which comes exactly once, no other call comes.
+// The token that ends the generation (end of text, a stop token, the one that completes a stop
+// string) comes through OnToken like every other and counts as generated; what of it belongs to the
+// output is the receiver's affair.
 class TokenSink {
  public:
   virtual ~TokenSink() = default;
