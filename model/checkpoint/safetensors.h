@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace ela {
@@ -46,6 +47,8 @@ class SafetensorsFile {
 
  private:
   SafetensorsFile() = default;
+  absl::Status ReadHeader(const std::string& path);
+
   void* mapping_ = nullptr;
   size_t mapping_bytes_ = 0;
   std::map<std::string, TensorView> tensors_;
