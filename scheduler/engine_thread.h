@@ -1,7 +1,6 @@
 #ifndef ELA_SCHEDULER_ENGINE_THREAD_H_
 #define ELA_SCHEDULER_ENGINE_THREAD_H_
 
-#include <atomic>
 #include <thread>
 
 #include "absl/time/time.h"
@@ -9,15 +8,15 @@
 
 namespace ela {
 
-// Runs an engine on a thread of its own until it is drained or stopped. Thread-compatible.
+// Runs an engine on a thread of its own until it is drained. Thread-compatible.
 class EngineThread {
  public:
   explicit EngineThread(Engine& engine);
   // Drains with a deadline of now, then joins.
   ~EngineThread();
 
-  // Drains: running requests may finish until `grace` has passed, the rest end with kUnavailable.
-  // Returns when the engine's thread has ended.
+  // Drains: running requests may finish until `grace` has passed by the engine's clock, the rest
+  // end with kUnavailable. Returns when the engine's thread has ended.
   void DrainAndJoin(absl::Duration grace);
 
  private:

@@ -25,6 +25,8 @@ class StopCondition {
   virtual bool StopsAfter(TokenId token) = 0;
 };
 
+// kError: the model failed on this request. kCancelled: it was ended from outside before it was
+// done (Cancel, its deadline, a reader that is too slow, a shutdown); the status says which.
 enum class FinishReason { kNone, kLength, kEndOfText, kStopToken, kStopString, kCancelled, kError };
 
 // One sampled token with what was asked for beside it. Views are borrowed for the call.
@@ -93,9 +95,12 @@ struct Request {
   bool ignore_eos = false;
   std::unique_ptr<StopCondition> stop_condition;  // null: no stop strings
 
-  bool score_prompt = false;  // OnScores for tokens[1..]; the first token has nothing before it
-  bool logits = false;        // with score_prompt: raw logits too
-  int32_t top_logprobs = 0;   // [0, 20]
+  // OnScores for tokens[1..]; the first token has nothing before it. With several segment passes,
+  // tokens that their own prompt segment lets the model see are left out: what remains are
+  // generated segments and each prompt segment's first token.
+  bool score_prompt = false;
+  bool logits = false;       // with score_prompt: raw logits too
+  int32_t top_logprobs = 0;  // [0, 20]
   bool routing = false;
 };
 

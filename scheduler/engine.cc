@@ -1,0 +1,397 @@
+#include "scheduler/engine.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "model/status_macros.h"
+
+namespace ela {
+namespace {
+
+// Hints for clients that are sent away. A second when nothing has been measured.
+constexpr absl::Duration kDefaultRetry = absl::Seconds(1);
+constexpr absl::Duration kShortestRetry = absl::Milliseconds(100);
+constexpr absl::Duration kLongestRetry = absl::Minutes(1);
+
+// How much of the measured rate's memory each step keeps: about the last twenty steps count.
+constexpr double kRateMemory = 0.95;
+
+absl::Status CheckPositive(const char* option, int64_t value) {
+  if (value > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(option, " is ", value, ", must be positive"));
+}
+
+absl::Status CheckOptions(const EngineOptions& options, const WorkerInfo& worker) {
+  ELA_RETURN_IF_ERROR(CheckPositive("max_queue", options.max_queue));
+  ELA_RETURN_IF_ERROR(CheckPositive("max_queue_tokens", options.max_queue_tokens));
+  ELA_RETURN_IF_ERROR(CheckPositive("step_token_budget", options.step_token_budget));
+  ELA_RETURN_IF_ERROR(CheckPositive("prefill_chunk", options.prefill_chunk));
+  ELA_RETURN_IF_ERROR(CheckPositive("the worker's num_slots", worker.num_slots));
+  if (options.slow_reader_timeout <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("slow_reader_timeout is ", absl::FormatDuration(options.slow_reader_timeout),
+                     ", must be positive"));
+  }
+  const auto check_room = [&worker](const char* what, int32_t value) {
+    if (value >= worker.num_slots) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, " is ", value, ", must be at least the number of slots, ",
+                     worker.num_slots, ": every running sequence gets its token in every step"));
+  };
+  ELA_RETURN_IF_ERROR(check_room("step_token_budget", options.step_token_budget));
+  ELA_RETURN_IF_ERROR(check_room("the worker's max_step_tokens", worker.max_step_tokens));
+  return check_room("the worker's max_step_items", worker.max_step_items);
+}
+
+Admission::Entry EntryOf(const Sequence& sequence) {
+  return {sequence.ticket, sequence.tenant, sequence.request.priority, sequence.submitted,
+          sequence.prompt_tokens()};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Worker& worker,
+                                                       EngineObserver& observer,
+                                                       const Clock& clock) {
+  ELA_RETURN_IF_ERROR(CheckOptions(options, worker.Info()));
+  ELA_ASSIGN_OR_RETURN(Admission admission, Admission::Create(options.tenants));
+  std::unique_ptr<Engine> engine(
+      new Engine(options, std::move(admission), worker, observer, clock));
+  return engine;
+}
+
+Engine::Engine(const EngineOptions& options, Admission admission, Worker& worker,
+               EngineObserver& observer, const Clock& clock)
+    : options_(options),
+      limits_{std::min(options.step_token_budget, worker.Info().max_step_tokens),
+              options.prefill_chunk},
+      worker_(worker),
+      observer_(observer),
+      clock_(clock),
+      inbox_(options.max_queue, options.max_queue_tokens),
+      admission_(std::move(admission)),
+      slots_(worker.Info().num_slots),
+      now_(clock.Now()) {
+  active_.reserve(slots_.num_slots());
+  candidates_.reserve(slots_.num_slots());
+  candidate_sequences_.reserve(slots_.num_slots());
+  items_.reserve(slots_.num_slots());
+  load_.slots_total = slots_.num_slots();
+  observer_.OnLoad(load_);
+}
+
+Engine::~Engine() {
+  DrainInbox();
+  for (auto& [ticket, sequence] : sequences_) {
+    if (sequence->finished) continue;
+    Finish(*sequence, absl::UnavailableError("the engine has stopped"), FinishReason::kCancelled);
+  }
+}
+
+// --- Any thread. ---
+
+absl::StatusOr<Ticket> Engine::Submit(Request request, std::shared_ptr<TokenSink> sink) {
+  const Ticket ticket = next_ticket_++;
+  absl::Status status = TrySubmit(ticket, std::move(request), std::move(sink));
+  if (status.ok()) return ticket;
+  observer_.OnRejected(status);
+  return status;
+}
+
+absl::Status Engine::TrySubmit(Ticket ticket, Request request, std::shared_ptr<TokenSink> sink) {
+  const absl::Time now = clock_.Now();
+  if (request.deadline <= now) {
+    return absl::DeadlineExceededError(absl::StrCat("the deadline passed ",
+                                                    absl::FormatDuration(now - request.deadline),
+                                                    " before the request was queued"));
+  }
+  ELA_ASSIGN_OR_RETURN(
+      std::unique_ptr<Sequence> sequence,
+      Sequence::Create(ticket, std::move(request), std::move(sink), now, worker_.Info()));
+  if (sequence->prompt_tokens() > options_.max_queue_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat("tokens has ", sequence->prompt_tokens(),
+                                                   " entries, this server allows ",
+                                                   options_.max_queue_tokens));
+  }
+  sequence->tenant = admission_.TenantOf(sequence->request.tenant);
+
+  absl::Status status = inbox_.Submit(std::move(sequence));
+  if (absl::IsResourceExhausted(status)) {
+    return WithRetryAfter(std::move(status), TimeToServeQueue());
+  }
+  if (absl::IsUnavailable(status)) return WithRetryAfter(std::move(status), kDefaultRetry);
+  return status;
+}
+
+// At the measured rate, if each waiting request generates all that it may.
+absl::Duration Engine::TimeToServeQueue() const {
+  const double rate = tokens_per_second_.load(std::memory_order_relaxed);
+  if (rate <= 0) return kDefaultRetry;
+  const double seconds = static_cast<double>(inbox_.queue().work_tokens) / rate;
+  return std::min(kLongestRetry, std::max(kShortestRetry, absl::Seconds(seconds)));
+}
+
+void Engine::Cancel(Ticket ticket, absl::Status why) {
+  if (why.ok()) why = absl::CancelledError("the caller cancelled");
+  inbox_.Cancel(ticket, std::move(why));
+}
+
+void Engine::Resume(Ticket ticket) { inbox_.Resume(ticket); }
+
+void Engine::Drain(absl::Time deadline) { inbox_.Drain(deadline); }
+
+// --- Engine thread. ---
+
+// Step is an Enqueue and its Wait. A worker that takes two steps at a time will have the Wait moved
+// behind the next turn's Enqueue; nothing else here changes then, because a decode step needs no
+// token from the host (rule 8 of model/worker.h).
+bool Engine::RunOnce() {
+  now_ = clock_.Now();
+  DrainInbox();
+  EndOverdue();
+  const bool ended = !finished_.empty();
+  Retire();
+  Admit();
+  Plan();
+  const bool steps = !items_.empty();
+  if (steps) Deliver(Step());
+  const bool ended_now = !finished_.empty();
+  Retire();
+  ReportLoad(steps);
+  return steps || ended || ended_now;
+}
+
+void Engine::DrainInbox() {
+  inbox_.Take(messages_);
+  drain_deadline_ = messages_.drain_deadline;
+  for (std::unique_ptr<Sequence>& sequence : messages_.submitted) Receive(std::move(sequence));
+  for (const auto& [ticket, why] : messages_.cancelled) {
+    const auto found = sequences_.find(ticket);
+    if (found == sequences_.end()) continue;
+    Finish(*found->second, why, FinishReason::kCancelled);
+  }
+  for (const Ticket ticket : messages_.resumed) {
+    const auto found = sequences_.find(ticket);
+    if (found != sequences_.end()) Unpause(*found->second);
+  }
+  messages_.clear();
+}
+
+void Engine::Receive(std::unique_ptr<Sequence> sequence) {
+  admission_.Add(EntryOf(*sequence));
+  if (sequence->request.deadline != absl::InfiniteFuture()) {
+    deadlines_.emplace(sequence->request.deadline, sequence->ticket);
+  }
+  const Ticket ticket = sequence->ticket;
+  sequences_.emplace(ticket, std::move(sequence));
+}
+
+void Engine::EndOverdue() {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now_) {
+    Sequence& sequence = *sequences_.at(deadlines_.begin()->second);
+    deadlines_.erase(deadlines_.begin());
+    Finish(sequence,
+           absl::DeadlineExceededError(absl::StrCat(
+               "the deadline passed ", sequence.slot < 0 ? "in the queue" : "while running",
+               ", after ", sequence.num_generated(), " of ", sequence.request.max_new_tokens,
+               " tokens")),
+           FinishReason::kCancelled);
+  }
+  for (Sequence* sequence : active_) {
+    if (num_paused_ == 0) break;
+    if (!sequence->paused() || now_ < sequence->paused_since + options_.slow_reader_timeout) {
+      continue;
+    }
+    Finish(*sequence,
+           absl::ResourceExhaustedError(
+               absl::StrCat("the reader has taken nothing for ",
+                            absl::FormatDuration(now_ - sequence->paused_since),
+                            ", this server allows slow_reader_timeout ",
+                            absl::FormatDuration(options_.slow_reader_timeout))),
+           FinishReason::kCancelled);
+  }
+  if (now_ < drain_deadline_) return;
+  for (auto& [ticket, sequence] : sequences_) {
+    Finish(*sequence,
+           WithRetryAfter(absl::UnavailableError("the server has shut down"), kDefaultRetry),
+           FinishReason::kCancelled);
+  }
+}
+
+void Engine::Admit() {
+  while (slots_.num_free() > 0) {
+    const std::optional<Ticket> ticket = admission_.Take();
+    if (!ticket.has_value()) return;
+    Sequence& sequence = *sequences_.at(*ticket);
+    inbox_.LeftQueue(sequence);
+    sequence.slot = slots_.Hold();
+    sequence.last_served = step_number_;
+    active_.push_back(&sequence);
+    const absl::Status reset = worker_.ResetSlot(sequence.slot, sequence.request.lobe);
+    if (!reset.ok()) Finish(sequence, reset, FinishReason::kError);
+  }
+}
+
+void Engine::Plan() {
+  candidates_.clear();
+  candidate_sequences_.clear();
+  for (Sequence* sequence : active_) {
+    if (sequence->paused() || sequence->finished) continue;
+    PlanCandidate candidate;
+    candidate.slot = sequence->slot;
+    candidate.decoding = sequence->decoding();
+    if (!candidate.decoding) {
+      candidate.position = sequence->prompt().position();
+      candidate.left_in_pass = sequence->prompt().left_in_pass();
+      candidate.last_served = sequence->last_served;
+    }
+    candidates_.push_back(candidate);
+    candidate_sequences_.push_back(sequence);
+  }
+  PlanBatch(candidates_, limits_, plan_);
+  items_.clear();
+  for (const PlannedItem& planned : plan_.items) {
+    items_.push_back(candidate_sequences_[planned.candidate]->NextItem(planned.num_tokens));
+  }
+}
+
+StepResult& Engine::Step() {
+  const absl::Time begin = clock_.Now();
+  for (const PlannedItem& planned : plan_.items) {
+    candidate_sequences_[planned.candidate]->Started(begin);
+  }
+  worker_.Enqueue(items_);
+  StepResult& result = worker_.Wait();
+  now_ = clock_.Now();
+  ++step_number_;
+  MeasureRate(plan_.prefill_tokens + plan_.decode_tokens, now_ - begin);
+
+  StepFacts facts;
+  facts.num_items = static_cast<int32_t>(items_.size());
+  facts.prefill_tokens = plan_.prefill_tokens;
+  facts.decode_tokens = plan_.decode_tokens;
+  facts.duration = now_ - begin;
+  facts.expert_tokens = result.expert_tokens;
+  observer_.OnStep(facts);
+  return result;
+}
+
+void Engine::Deliver(StepResult& result) {
+  for (size_t i = 0; i < items_.size(); ++i) {
+    const PlannedItem& planned = plan_.items[i];
+    Sequence& sequence = *candidate_sequences_[planned.candidate];
+    sequence.last_served = step_number_;
+    DeliverItem(sequence, items_[i], planned, result.items[i]);
+  }
+}
+
+void Engine::DeliverItem(Sequence& sequence, const StepItem& item, const PlannedItem& planned,
+                         StepOutput& output) {
+  if (!output.status.ok()) return Finish(sequence, output.status, FinishReason::kError);
+  SinkState sink = sequence.DeliverScores(item, output);
+  sequence.Absorbed(planned.num_tokens, now_);
+
+  FinishReason why = FinishReason::kNone;
+  if (item.sampling != nullptr) {
+    ELA_CHECK(output.sampled >= 0, "an item that samples comes back with a token or an error");
+    if (sequence.DeliverToken(output, options_.end_of_text, now_, why) == SinkState::kFull) {
+      sink = SinkState::kFull;
+    }
+    admission_.Charge(sequence.tenant, 1);
+    if (sequence.num_generated() == 1) {
+      observer_.OnFirstToken(sequence.last_interval());
+    } else {
+      observer_.OnTokenInterval(sequence.last_interval());
+    }
+  } else if (sequence.decoding()) {
+    why = FinishReason::kLength;  // max_new_tokens is 0, and the prompt is absorbed
+  }
+
+  if (why != FinishReason::kNone) return Finish(sequence, absl::OkStatus(), why);
+  if (sink == SinkState::kFull) Pause(sequence);
+}
+
+void Engine::Retire() {
+  if (finished_.empty()) return;
+  active_.erase(std::remove_if(active_.begin(), active_.end(),
+                               [](const Sequence* sequence) { return sequence->finished; }),
+                active_.end());
+  for (const Sequence* sequence : finished_) {
+    if (sequence->slot >= 0) {
+      slots_.Free(sequence->slot);
+    } else {
+      admission_.Remove(EntryOf(*sequence));
+      inbox_.LeftQueue(*sequence);
+    }
+    deadlines_.erase({sequence->request.deadline, sequence->ticket});
+    sequences_.erase(sequence->ticket);
+  }
+  finished_.clear();
+}
+
+void Engine::ReportLoad(bool stepped) {
+  EngineLoad load;
+  load.num_waiting = admission_.num_waiting();
+  load.num_running = static_cast<int32_t>(active_.size()) - num_paused_;
+  load.num_paused = num_paused_;
+  load.slots_used = slots_.num_held();
+  load.slots_total = slots_.num_slots();
+  const bool changed = load.num_waiting != load_.num_waiting ||
+                       load.num_running != load_.num_running ||
+                       load.num_paused != load_.num_paused || load.slots_used != load_.slots_used;
+  if (!stepped && !changed) return;
+  load_ = load;
+  observer_.OnLoad(load);
+}
+
+void Engine::Pause(Sequence& sequence) {
+  sequence.paused_since = now_;
+  ++num_paused_;
+}
+
+void Engine::Unpause(Sequence& sequence) {
+  if (!sequence.paused()) return;
+  sequence.paused_since = absl::InfiniteFuture();
+  --num_paused_;
+}
+
+// Tells the sink and the observer; the slot is freed by Retire, at the latest at this turn's end.
+void Engine::Finish(Sequence& sequence, const absl::Status& status, FinishReason reason) {
+  if (sequence.finished) return;
+  sequence.finished = true;
+  Unpause(sequence);
+  finished_.push_back(&sequence);
+  const Usage usage = sequence.usage(now_);
+  sequence.sink->OnFinish(status, reason, usage);
+  observer_.OnFinish(sequence.request, status, reason, usage);
+}
+
+void Engine::MeasureRate(int64_t num_tokens, absl::Duration duration) {
+  recent_tokens_ = kRateMemory * recent_tokens_ + static_cast<double>(num_tokens);
+  recent_seconds_ = kRateMemory * recent_seconds_ + absl::ToDoubleSeconds(duration);
+  if (recent_seconds_ <= 0) return;
+  tokens_per_second_.store(recent_tokens_ / recent_seconds_, std::memory_order_relaxed);
+}
+
+void Engine::WaitForWork(absl::Duration limit) {
+  const absl::Duration until_deadline = NextDeadline() - clock_.Now();
+  inbox_.Wait(std::max(absl::ZeroDuration(), std::min(limit, until_deadline)));
+}
+
+absl::Time Engine::NextDeadline() const {
+  absl::Time next = sequences_.empty() ? absl::InfiniteFuture() : drain_deadline_;
+  if (!deadlines_.empty()) next = std::min(next, deadlines_.begin()->first);
+  if (num_paused_ == 0) return next;
+  for (const Sequence* sequence : active_) {
+    if (!sequence->paused()) continue;
+    next = std::min(next, sequence->paused_since + options_.slow_reader_timeout);
+  }
+  return next;
+}
+
+bool Engine::Drained() const {
+  return inbox_.draining() && sequences_.empty() && inbox_.queue().num_requests == 0;
+}
+
+}  // namespace ela

@@ -1,0 +1,85 @@
+#ifndef ELA_SCHEDULER_INBOX_H_
+#define ELA_SCHEDULER_INBOX_H_
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "scheduler/sequence.h"
+
+namespace ela {
+
+// What the world tells the engine. The engine's only mutex is here; it is held for a few lines and
+// never across a callback. The bounds of the queue are kept here too, because a request must be
+// refused on the thread that brings it: a request counts from Submit until LeftQueue.
+//
+// Messages of one kind keep their order; between kinds a batch is read as submissions,
+// cancellations, resumptions, so a cancellation never overtakes its own submission.
+//
+// Thread-safe.
+class Inbox {
+ public:
+  struct Messages {
+    std::vector<std::unique_ptr<Sequence>> submitted;
+    std::vector<std::pair<Ticket, absl::Status>> cancelled;
+    std::vector<Ticket> resumed;
+    absl::Time drain_deadline = absl::InfiniteFuture();
+    bool empty() const { return submitted.empty() && cancelled.empty() && resumed.empty(); }
+    void clear();
+  };
+
+  // Waiting requests and what they may cost.
+  struct Queue {
+    int32_t num_requests = 0;
+    int64_t prompt_tokens = 0;
+    int64_t work_tokens = 0;
+  };
+
+  Inbox(int32_t max_requests, int64_t max_tokens);
+
+  // --- Any thread. ---
+
+  // Errors: kUnavailable (draining), kResourceExhausted (names the limit that is reached).
+  absl::Status Submit(std::unique_ptr<Sequence> sequence);
+  void Cancel(Ticket ticket, absl::Status why);
+  void Resume(Ticket ticket);
+  // Of several deadlines the earliest holds.
+  void Drain(absl::Time deadline);
+
+  Queue queue() const;
+  bool draining() const;
+  absl::Time drain_deadline() const;  // infinite: none was given
+
+  // --- Engine thread. ---
+
+  // Swaps what has come in into `messages`, which must be empty; its capacity is used again.
+  void Take(Messages& messages);
+  void LeftQueue(const Sequence& sequence);
+  // Blocks until there is a message, a Drain that was not waited for yet, or until `limit`.
+  void Wait(absl::Duration limit);
+
+ private:
+  bool HasNews() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !messages_.empty() || drain_news_;
+  }
+
+  // Constant after construction.
+  const int32_t max_requests_;
+  const int64_t max_tokens_;
+
+  mutable absl::Mutex mutex_;
+  Messages messages_ ABSL_GUARDED_BY(mutex_);
+  Queue queue_ ABSL_GUARDED_BY(mutex_);
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  bool drain_news_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time drain_deadline_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+};
+
+}  // namespace ela
+
+#endif  // ELA_SCHEDULER_INBOX_H_
