@@ -1,0 +1,110 @@
+// Matrix products on register tiles. One rule holds for all of them: an output element is one chain
+// of fused multiply-adds over k, in ascending k, so its bits depend on nothing but its own row and
+// column: not on how many rows are computed together, nor on the tile. Internal linkage, see
+// simd.h.
+#ifndef ELA_MODEL_KERNELS_TILE_H_
+#define ELA_MODEL_KERNELS_TILE_H_
+
+#include <cstdint>
+
+#include "model/kernels/simd.h"
+
+namespace ela {
+namespace {
+
+enum class Start {
+  kZero,      // c = a·b
+  kAdd,       // c = c + a·b: the chain goes on from what stands in c
+  kScaleRow,  // c = scale[row]·c + a·b
+};
+
+// c[MR, NV vectors] from a[MR, k] and b[k, NV vectors], all in registers.
+template <class V, int MR, int NV, Start kStart>
+inline void Tile(int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
+                 int64_t ldc, const float* scale) {
+  V sum[MR][NV];
+#pragma GCC unroll 8
+  for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 16
+    for (int n = 0; n < NV; ++n) {
+      if constexpr (kStart == Start::kZero) {
+        sum[r][n] = V::Set(0.0f);
+      } else {
+        sum[r][n] = V::Load(c + r * ldc + n * V::kLanes);
+        if constexpr (kStart == Start::kScaleRow) sum[r][n] = V::Set(scale[r]) * sum[r][n];
+      }
+    }
+  }
+  for (int64_t i = 0; i < k; ++i) {
+    V row[NV];
+#pragma GCC unroll 16
+    for (int n = 0; n < NV; ++n) row[n] = V::Load(b + i * ldb + n * V::kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; ++r) {
+      const V x = V::Set(a[r * lda + i]);
+#pragma GCC unroll 16
+      for (int n = 0; n < NV; ++n) sum[r][n] = Fma(x, row[n], sum[r][n]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 16
+    for (int n = 0; n < NV; ++n) sum[r][n].Store(c + r * ldc + n * V::kLanes);
+  }
+}
+
+// The columns [0, n) of MR rows, n a multiple of 16, in tiles as wide as the registers allow.
+template <class V, int MR, Start kStart>
+inline void RowTile(int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
+                    float* c, int64_t ldc, const float* scale) {
+  constexpr int kNarrow = 16 / V::kLanes;
+  int64_t j = 0;
+  if constexpr (MR == 1 && V::kLanes > 1) {
+    for (; j + 64 <= n; j += 64) {
+      Tile<V, MR, 4 * kNarrow, kStart>(k, a, lda, b + j, ldb, c + j, ldc, scale);
+    }
+  }
+  if constexpr (MR <= 3 && V::kLanes > 1) {
+    for (; j + 32 <= n; j += 32) {
+      Tile<V, MR, 2 * kNarrow, kStart>(k, a, lda, b + j, ldb, c + j, ldc, scale);
+    }
+  }
+  for (; j + 16 <= n; j += 16) {
+    Tile<V, MR, kNarrow, kStart>(k, a, lda, b + j, ldb, c + j, ldc, scale);
+  }
+}
+
+// c[m, n] from a[m, k] and b[k, n]; n a multiple of 16. scale: [m], with Start::kScaleRow alone.
+template <class V, Start kStart>
+inline void Product(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
+                    int64_t ldb, float* c, int64_t ldc, const float* scale = nullptr) {
+  if constexpr (V::kRowTile > 1) {
+    for (; m >= V::kRowTile; m -= V::kRowTile) {
+      RowTile<V, V::kRowTile, kStart>(n, k, a, lda, b, ldb, c, ldc, scale);
+      a += V::kRowTile * lda, c += V::kRowTile * ldc;
+      if constexpr (kStart == Start::kScaleRow) scale += V::kRowTile;
+    }
+    switch (m) {
+      case 5:
+        return RowTile<V, 5, kStart>(n, k, a, lda, b, ldb, c, ldc, scale);
+      case 4:
+        return RowTile<V, 4, kStart>(n, k, a, lda, b, ldb, c, ldc, scale);
+      case 3:
+        return RowTile<V, 3, kStart>(n, k, a, lda, b, ldb, c, ldc, scale);
+      case 2:
+        return RowTile<V, 2, kStart>(n, k, a, lda, b, ldb, c, ldc, scale);
+      default:
+        break;
+    }
+  }
+  for (; m > 0; --m) {
+    RowTile<V, 1, kStart>(n, k, a, lda, b, ldb, c, ldc, scale);
+    a += lda, c += ldc;
+    if constexpr (kStart == Start::kScaleRow) ++scale;
+  }
+}
+
+}  // namespace
+}  // namespace ela
+
+#endif  // ELA_MODEL_KERNELS_TILE_H_

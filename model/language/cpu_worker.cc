@@ -1,0 +1,366 @@
+#include "model/language/cpu_worker.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "model/checkpoint/weights.h"
+#include "model/kernels/flush_to_zero.h"
+#include "model/language/state_blob.h"
+#include "model/status_macros.h"
+
+namespace ela {
+namespace {
+
+constexpr int32_t kMaxTopLogprobs = 20;
+
+int AvailableCores() {
+  cpu_set_t cores;
+  return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? std::max(1, CPU_COUNT(&cores)) : 1;
+}
+
+absl::Status CheckServed(const LanguageConfig& config) {
+  if (config.memory_lobe.has_value() && config.memory_lobe->mode != LobeMode::kCausal) {
+    return absl::UnimplementedError(
+        absl::StrCat("memory_lobe.mode is ", Name(config.memory_lobe->mode),
+                     ", which has no serving kernels yet: this worker serves models with a causal "
+                     "lobe or none"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CpuWorker>> CpuWorker::Create(const LanguageWorkerOptions& options) {
+  const Kernels* kernels = FindKernels(options.kernels);
+  if (kernels == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("kernels is \"", options.kernels,
+                                                   "\", this machine has portable and reference"));
+  }
+  if (options.num_slots < 1 || options.max_step_tokens < 1 || options.num_threads < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "num_slots is ", options.num_slots, ", max_step_tokens ", options.max_step_tokens,
+        ", num_threads ", options.num_threads, ": the first two start at 1, the last at 0"));
+  }
+  ELA_ASSIGN_OR_RETURN(const LanguageConfig config, LoadLanguageConfig(options.directory));
+  ELA_RETURN_IF_ERROR(CheckServed(config));
+  ELA_ASSIGN_OR_RETURN(const Weights weights,
+                       Weights::Load(options.directory, ExpectedTensors(config)));
+  const StateLayout layout(config);
+  ELA_ASSIGN_OR_RETURN(std::unique_ptr<StatePool> pool,
+                       StatePool::Create(layout, options.num_slots, HostAllocator()));
+  LanguageWeights packed = LanguageWeights::Pack(config, weights);
+
+  WorkerInfo info;
+  info.model_fingerprint = weights.Fingerprint(config);
+  info.lobe_fingerprint = weights.LobeFingerprint();
+  info.numerics_id = kCpuNumericsId;
+  info.device = "cpu";
+  info.num_slots = options.num_slots;
+  info.state_bytes = layout.slot_bytes();
+  info.weight_bytes = packed.bytes;
+  info.vocab_size = config.vocab_size;
+  info.num_layers = config.num_hidden_layers;
+  info.num_experts = config.num_experts;
+  info.num_experts_per_token = config.num_experts_per_tok;
+  info.max_step_tokens = options.max_step_tokens;
+  info.max_step_items = std::min(options.num_slots, options.max_step_tokens);
+  const int threads = options.num_threads > 0 ? options.num_threads : AvailableCores();
+  return absl::WrapUnique(new CpuWorker(config, std::move(packed), std::move(info), *kernels,
+                                        threads, std::move(pool)));
+}
+
+CpuWorker::CpuWorker(const LanguageConfig& config, LanguageWeights weights, WorkerInfo info,
+                     const Kernels& kernels, int num_threads, std::unique_ptr<StatePool> pool)
+    : config_(config),
+      weights_(std::move(weights)),
+      info_(std::move(info)),
+      threads_(num_threads),
+      compute_{kernels, threads_},
+      pool_(std::move(pool)),
+      model_(config_, weights_, pool_->layout(), compute_, info_.max_step_tokens),
+      samplers_(num_threads, Sampler(kernels, config.vocab_size)),
+      logits_(LanguageModel::kLogitRows * model_.logits_ld()) {
+  items_.reserve(info_.max_step_items);
+  tokens_.reserve(info_.max_step_tokens);
+  sequences_.reserve(info_.max_step_items);
+  slot_taken_.resize(info_.num_slots);
+  output_rows_.reserve(info_.max_step_tokens);
+  row_indices_.reserve(LanguageModel::kLogitRows);
+  result_.items.resize(info_.max_step_items);
+  result_.expert_tokens.resize(static_cast<size_t>(info_.num_layers) * info_.num_experts);
+}
+
+absl::Status CpuWorker::CheckSlot(int32_t slot) const {
+  if (slot >= 0 && slot < info_.num_slots) return absl::OkStatus();
+  return absl::InternalError(
+      absl::StrCat("slot is ", slot, ", this worker has 0 to ", info_.num_slots - 1));
+}
+
+absl::Status CpuWorker::ResetSlot(int32_t slot, const std::string& lobe) {
+  ELA_RETURN_IF_ERROR(CheckSlot(slot));
+  if (!lobe.empty()) {
+    return absl::NotFoundError(
+        absl::StrCat("lobe \"", lobe, "\" is not loaded: this model serves its own lobe alone"));
+  }
+  pool_->Reset(slot);
+  return absl::OkStatus();
+}
+
+absl::Status CpuWorker::CopySlot(int32_t from, int32_t to) {
+  ELA_RETURN_IF_ERROR(CheckSlot(from));
+  ELA_RETURN_IF_ERROR(CheckSlot(to));
+  if (!pool_->slot(from).ready) {
+    return absl::InternalError(absl::StrCat("slot ", from, " holds no state to copy"));
+  }
+  pool_->Copy(from, to);
+  return absl::OkStatus();
+}
+
+absl::Status CpuWorker::RewindSlot(int32_t slot, int64_t position) {
+  ELA_RETURN_IF_ERROR(CheckSlot(slot));
+  if (!pool_->slot(slot).ready) {
+    return absl::InternalError(absl::StrCat("slot ", slot, " holds no state to rewind"));
+  }
+  return pool_->Rewind(slot, position);
+}
+
+void CpuWorker::Enqueue(absl::Span<const StepItem> items) {
+  ELA_CHECK(items_.empty(), "one step is in flight at most");
+  ELA_CHECK(static_cast<int64_t>(items.size()) <= info_.max_step_items,
+            "a step has at most max_step_items items");
+  items_.assign(items.begin(), items.end());
+}
+
+absl::Status CpuWorker::CheckItem(const StepItem& item, int64_t rows_left) const {
+  ELA_RETURN_IF_ERROR(CheckSlot(item.slot));
+  const StatePool::Slot& slot = pool_->slot(item.slot);
+  const auto bad = [&](auto... words) {
+    return absl::InternalError(absl::StrCat("slot ", item.slot, ": ", words...));
+  };
+  if (slot_taken_[item.slot] != 0) return bad("is in this step twice");
+  if (!slot.ready) return bad("was not reset before use or after an error");
+  if (item.first_position != slot.position) {
+    return bad("first_position is ", item.first_position, ", the slot stands at ", slot.position);
+  }
+  if (item.tokens.empty() && slot.last_sampled < 0) {
+    return bad("has no tokens, and none was sampled in the slot");
+  }
+  if (static_cast<int64_t>(std::max<size_t>(1, item.tokens.size())) > rows_left) {
+    return bad("its ", item.tokens.size(), " tokens pass the step's limit of ",
+               info_.max_step_tokens);
+  }
+  for (TokenId token : item.tokens) {
+    if (token < 0 || token >= info_.vocab_size) {
+      return bad("token ", token, " is not in the vocabulary of ", info_.vocab_size);
+    }
+  }
+  for (TokenId token : item.targets) {
+    if (token >= info_.vocab_size) {
+      return bad("target ", token, " is not in the vocabulary of ", info_.vocab_size);
+    }
+  }
+  if (!item.targets.empty() && item.targets.size() != item.tokens.size()) {
+    return bad(item.targets.size(), " targets stand beside ", item.tokens.size(), " tokens");
+  }
+  if (item.top_logprobs < 0 || item.top_logprobs > kMaxTopLogprobs) {
+    return bad("top_logprobs is ", item.top_logprobs, ", the limit is ", kMaxTopLogprobs);
+  }
+  if (item.segment.pass != 0) return bad("pass is ", item.segment.pass, ", this model has one");
+  return absl::OkStatus();
+}
+
+StepResult& CpuWorker::Wait() {
+  ScopedFlushToZero flush;
+  tokens_.clear();
+  sequences_.clear();
+  output_rows_.clear();
+  for (size_t i = 0; i < items_.size(); ++i) Stage(i);
+  if (!tokens_.empty()) model_.Run(sequences_, tokens_);
+  ProduceOutputs();
+  for (size_t i = 0; i < items_.size(); ++i) Finish(i);
+  const absl::Span<const int64_t> counts = model_.expert_rows();
+  result_.expert_tokens.assign(counts.begin(), counts.end());
+  if (tokens_.empty()) std::fill(result_.expert_tokens.begin(), result_.expert_tokens.end(), 0);
+  result_.num_items = items_.size();
+  items_.clear();
+  return result_;
+}
+
+// Checks item `index` and gives it rows; a bad one gets its Status and no rows.
+void CpuWorker::Stage(size_t index) {
+  const StepItem& item = items_[index];
+  StepOutput& output = result_.items[index];
+  output.sampled = -1;
+  output.sampled_logprob = 0;
+  output.accepted_drafts.clear();
+  output.target_logprobs.clear();
+  output.logits.clear();
+  output.top.clear();
+  output.routing.clear();
+  const int64_t first_row = static_cast<int64_t>(tokens_.size());
+  output.status = CheckItem(item, info_.max_step_tokens - first_row);
+  if (!output.status.ok()) return;
+  slot_taken_[item.slot] = static_cast<int32_t>(index) + 1;
+  if (item.tokens.empty()) {
+    tokens_.push_back(pool_->slot(item.slot).last_sampled);
+  } else {
+    tokens_.insert(tokens_.end(), item.tokens.begin(), item.tokens.end());
+  }
+  sequences_.push_back({pool_->memory(item.slot), item.first_position, first_row,
+                        static_cast<int64_t>(tokens_.size()) - first_row});
+  PlanOutputs(index, first_row);
+}
+
+void CpuWorker::PlanOutputs(size_t index, int64_t first_row) {
+  const StepItem& item = items_[index];
+  StepOutput& output = result_.items[index];
+  const int64_t rows = static_cast<int64_t>(tokens_.size()) - first_row;
+  int64_t outputs = 0;
+  for (int64_t i = 0; i < rows; ++i) {
+    const bool last = i + 1 == rows;
+    const bool wanted =
+        item.output == OutputMode::kEvery || (item.output == OutputMode::kLast && last);
+    const bool scored = !item.targets.empty() && item.targets[i] >= 0;
+    if (!wanted && !scored) continue;
+    output_rows_.push_back({index, first_row + i, i, wanted ? outputs++ : -1,
+                            wanted && last && item.sampling != nullptr});
+  }
+  output.target_logprobs.assign(item.targets.size(), 0.0f);
+  if (item.logits) output.logits.resize(outputs * info_.vocab_size);
+  output.top.resize(outputs * item.top_logprobs);
+  if (item.routing) output.routing.resize(outputs);
+}
+
+void CpuWorker::ProduceOutputs() {
+  for (size_t first = 0; first < output_rows_.size(); first += LanguageModel::kLogitRows) {
+    const size_t n = std::min<size_t>(LanguageModel::kLogitRows, output_rows_.size() - first);
+    row_indices_.clear();
+    for (size_t i = 0; i < n; ++i) row_indices_.push_back(output_rows_[first + i].row);
+    model_.Logits(row_indices_, logits_.get());
+    // A task takes whole rows; a row writes only its own place in its item's output.
+    threads_.Run(static_cast<int64_t>(n), [&](int64_t task, int thread) {
+      ProduceRow(output_rows_[first + task], logits_.get() + task * model_.logits_ld(),
+                 &samplers_[thread]);
+    });
+    // Not in the tasks: rows of one item would write one Status.
+    for (size_t i = 0; i < n; ++i) {
+      const OutputRow& row = output_rows_[first + i];
+      if (compute_.kernels.all_finite(info_.vocab_size, logits_.get() + i * model_.logits_ld())) {
+        continue;
+      }
+      const StepItem& item = items_[row.item];
+      result_.items[row.item].status = absl::DataLossError(
+          absl::StrCat("slot ", item.slot, ": the logits after position ",
+                       item.first_position + row.offset, " hold NaN or infinity"));
+    }
+  }
+}
+
+void CpuWorker::ProduceRow(const OutputRow& row, const float* logits, Sampler* sampler) {
+  if (!compute_.kernels.all_finite(info_.vocab_size, logits)) return;
+  const StepItem& item = items_[row.item];
+  StepOutput& output = result_.items[row.item];
+  const bool target = !item.targets.empty() && item.targets[row.offset] >= 0;
+  LogSoftmax distribution;
+  if (target || row.sample || item.top_logprobs > 0) distribution = sampler->Normalise(logits);
+  if (target) {
+    output.target_logprobs[row.offset] =
+        distribution.LogProbability(logits[item.targets[row.offset]]);
+  }
+  if (row.output >= 0) {
+    if (item.logits) {
+      std::copy(logits, logits + info_.vocab_size,
+                output.logits.begin() + row.output * info_.vocab_size);
+    }
+    if (item.top_logprobs > 0) {
+      sampler->Top(
+          logits, distribution,
+          absl::MakeSpan(output.top).subspan(row.output * item.top_logprobs, item.top_logprobs));
+    }
+    if (item.routing) {
+      Routing& routing = output.routing[row.output];
+      routing.experts.clear();
+      routing.weights.clear();
+      for (int layer = 0; layer < info_.num_layers; ++layer) {
+        const int32_t* chosen = model_.chosen(layer, row.row);
+        const float* weights = model_.chosen_weights(layer, row.row);
+        routing.experts.insert(routing.experts.end(), chosen, chosen + info_.num_experts_per_token);
+        routing.weights.insert(routing.weights.end(), weights,
+                               weights + info_.num_experts_per_token);
+      }
+    }
+  }
+  if (row.sample) {
+    output.sampled = sampler->Draw(logits, {item.sampling, item.recent_tokens, item.allowed_tokens,
+                                            item.choice, item.first_position + row.offset + 1});
+    if (output.sampled >= 0) {
+      output.sampled_logprob = distribution.LogProbability(logits[output.sampled]);
+    }
+  }
+}
+
+// Moves the slot on, or marks it as needing a reset.
+void CpuWorker::Finish(size_t index) {
+  const StepItem& item = items_[index];
+  StepOutput& output = result_.items[index];
+  const bool ran = item.slot >= 0 && item.slot < info_.num_slots &&
+                   slot_taken_[item.slot] == static_cast<int32_t>(index) + 1;
+  if (!ran) return;
+  slot_taken_[item.slot] = 0;
+  StatePool::Slot& slot = pool_->slot(item.slot);
+  slot.position += static_cast<int64_t>(std::max<size_t>(1, item.tokens.size()));
+  slot.last_sampled = output.sampled;
+  if (output.status.ok() && item.sampling != nullptr && item.output != OutputMode::kNone &&
+      output.sampled < 0) {
+    output.status =
+        absl::InternalError(absl::StrCat("slot ", item.slot, ": allowed_tokens allows no token"));
+  }
+  if (!output.status.ok()) {
+    output.sampled = -1;
+    slot.ready = false;
+  }
+}
+
+absl::Status CpuWorker::BeginSave(int32_t slot, std::string* blob) {
+  ELA_RETURN_IF_ERROR(CheckSlot(slot));
+  const StatePool::Slot& state = pool_->slot(slot);
+  if (!state.ready) {
+    return absl::InternalError(absl::StrCat("slot ", slot, " holds no state to save"));
+  }
+  SaveState(pool_->layout(),
+            {info_.model_fingerprint, info_.lobe_fingerprint, info_.numerics_id, state.position,
+             state.last_sampled},
+            pool_->memory(slot), blob);
+  return absl::OkStatus();
+}
+
+absl::Status CpuWorker::BeginLoad(int32_t slot, absl::Span<const char> blob) {
+  ELA_RETURN_IF_ERROR(CheckSlot(slot));
+  ELA_ASSIGN_OR_RETURN(const StateHeader header, ReadStateHeader(pool_->layout(), blob));
+  if (header.model_fingerprint != info_.model_fingerprint ||
+      header.lobe_fingerprint != info_.lobe_fingerprint) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the saved state belongs to model ", header.model_fingerprint.substr(0, 12),
+                     " with lobe ", header.lobe_fingerprint.substr(0, 12), ", this worker serves ",
+                     info_.model_fingerprint.substr(0, 12), " with lobe ",
+                     info_.lobe_fingerprint.substr(0, 12)));
+  }
+  ScopedFlushToZero flush;
+  pool_->Reset(slot);
+  LoadState(pool_->layout(), header, blob, pool_->memory(slot));
+  pool_->slot(slot).position = header.position;
+  pool_->slot(slot).last_sampled = header.last_sampled;
+  model_.Derive(pool_->memory(slot), header.position);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> CpuWorker::PollTransfer(int32_t slot) {
+  ELA_RETURN_IF_ERROR(CheckSlot(slot));
+  return true;
+}
+
+}  // namespace ela

@@ -1,0 +1,40 @@
+// The canonical form of a saved state (docs/state.md): little-endian, row-major, without padding
+// and without anything that follows from the rest, so that a state moves between devices and
+// builds.
+#ifndef ELA_MODEL_LANGUAGE_STATE_BLOB_H_
+#define ELA_MODEL_LANGUAGE_STATE_BLOB_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "model/language/state_layout.h"
+#include "model/types.h"
+
+namespace ela {
+
+struct StateHeader {
+  std::string model_fingerprint;  // hex, at most 64 characters
+  std::string lobe_fingerprint;   // hex or empty
+  std::string numerics_id;        // at most 32 characters
+  int64_t position = 0;
+  TokenId last_sampled = -1;
+};
+
+// Writes the state in `slot` to `blob`.
+void SaveState(const StateLayout& layout, const StateHeader& header, char* slot, std::string* blob);
+
+// Reads the header alone, checking magic, version, length and checksum. Errors: kDataLoss
+// (damaged), kFailedPrecondition (a version or layout that this build does not read).
+absl::StatusOr<StateHeader> ReadStateHeader(const StateLayout& layout, absl::Span<const char> blob);
+
+// Fills `slot` from a blob that ReadStateHeader has accepted. What the tail implies is not
+// computed.
+void LoadState(const StateLayout& layout, const StateHeader& header, absl::Span<const char> blob,
+               char* slot);
+
+}  // namespace ela
+
+#endif  // ELA_MODEL_LANGUAGE_STATE_BLOB_H_

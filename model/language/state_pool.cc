@@ -1,0 +1,64 @@
+#include "model/language/state_pool.h"
+
+#include <cstring>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "model/kernels/aligned_buffer.h"
+
+namespace ela {
+
+Allocator HostAllocator() { return {&AllocateAligned, &FreeAligned}; }
+
+absl::StatusOr<std::unique_ptr<StatePool>> StatePool::Create(const StateLayout& layout,
+                                                             int32_t num_slots,
+                                                             Allocator allocator) {
+  auto pool = absl::WrapUnique(new StatePool(layout, num_slots, allocator));
+  const size_t bytes = static_cast<size_t>(pool->stride_) * num_slots;
+  pool->memory_ = static_cast<char*>(allocator.allocate(bytes));
+  if (pool->memory_ == nullptr) {
+    return absl::ResourceExhaustedError(absl::StrCat("the state pool of ", num_slots,
+                                                     " slots needs ", bytes,
+                                                     " bytes, more than this device has free"));
+  }
+  return pool;
+}
+
+StatePool::StatePool(const StateLayout& layout, int32_t num_slots, Allocator allocator)
+    : layout_(layout),
+      allocator_(allocator),
+      stride_(RoundUp(layout.slot_bytes(), 64)),
+      slots_(num_slots) {}
+
+StatePool::~StatePool() {
+  if (memory_ != nullptr) allocator_.free(memory_, static_cast<size_t>(stride_) * slots_.size());
+}
+
+void StatePool::Reset(int32_t index) {
+  slots_[index] = Slot{};
+  slots_[index].ready = true;
+  if (layout_.convolution_window() == 0) return;
+  for (int layer = 0; layer < layout_.layers(); ++layer) {  // what lies before the start is zero
+    std::memset(layout_.Convolution(memory(index), layer), 0,
+                (layout_.convolution_window() - 1) * layout_.convolution_width() * sizeof(float));
+  }
+}
+
+void StatePool::Copy(int32_t from, int32_t to) {
+  slots_[to] = slots_[from];
+  if (from != to) std::memcpy(memory(to), memory(from), layout_.slot_bytes());
+}
+
+absl::Status StatePool::Rewind(int32_t index, int64_t position) {
+  Slot& slot = slots_[index];
+  if (position < slot.merged() || position > slot.position) {
+    return absl::OutOfRangeError(absl::StrCat("slot ", index, " cannot go to position ", position,
+                                              ": it stands at ", slot.position,
+                                              " and can go back to ", slot.merged(), " at most"));
+  }
+  if (position != slot.position) slot.last_sampled = -1;
+  slot.position = position;
+  return absl::OkStatus();
+}
+
+}  // namespace ela

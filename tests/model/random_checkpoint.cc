@@ -1,0 +1,83 @@
+#include "tests/model/random_checkpoint.h"
+
+#include <cmath>
+#include <fstream>
+#include <random>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "model/checkpoint/safetensors.h"
+#include "model/status_macros.h"
+
+namespace ela {
+
+LanguageConfig SmallPaperConfig() {
+  LanguageConfig config;
+  config.vocab_size = 67;
+  config.hidden_size = 32;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = 2;
+  config.num_experts = 4;
+  config.num_experts_per_tok = 2;
+  config.moe_intermediate_size = 24;
+  config.memory_lobe = LobeConfig{};
+  return config;
+}
+
+LanguageConfig SmallExtendedConfig(AttentionKernel kernel) {
+  LanguageConfig config = SmallPaperConfig();
+  config.attention_kernel = kernel;
+  config.residual = Residual::kStandard;
+  config.moe_bias = MoeBias::kOuter;
+  config.moe_residual = false;
+  config.final_norm = true;
+  config.short_conv = 4;
+  config.output_gate = true;
+  config.position_encoding = PositionEncoding::kNone;
+  if (kernel == AttentionKernel::kHadamardExp) config.decay = Decay::kGated;
+  config.memory_lobe->heads = 2;
+  return config;
+}
+
+LanguageConfig PaperConfig() {
+  LanguageConfig config;
+  config.vocab_size = 6400;
+  config.hidden_size = 256;
+  config.num_hidden_layers = 4;
+  config.num_attention_heads = 4;
+  config.num_experts = 4;
+  config.num_experts_per_tok = 2;
+  config.moe_intermediate_size = 256;
+  config.memory_lobe = LobeConfig{};
+  return config;
+}
+
+void WriteRandomCheckpoint(const LanguageConfig& config, uint32_t seed,
+                           const std::string& directory) {
+  std::mt19937 bits(seed);  // its sequence is fixed by the standard; distributions are not
+  const auto uniform = [&] { return static_cast<float>(bits() >> 8) * 0x1p-23f - 1.0f; };
+  std::vector<std::vector<float>> values;
+  std::vector<NamedTensor> tensors;
+  for (const TensorSpec& spec : ExpectedTensors(config)) {
+    int64_t size = 1;
+    for (int64_t n : spec.shape) size *= n;
+    const bool norm = absl::StrContains(spec.name, "norm");
+    const bool convolution = absl::StrContains(spec.name, "_conv");
+    const float scale = std::sqrt(3.0f / static_cast<float>(spec.shape.back()));
+    std::vector<float> data(size);
+    for (float& value : data) {
+      value = norm ? 1.0f + 0.2f * uniform() : (convolution ? 0.5f : scale) * uniform();
+    }
+    values.push_back(std::move(data));
+    TensorView view;
+    view.shape = spec.shape;
+    view.num_bytes = size * sizeof(float);
+    tensors.push_back({spec.name, view});
+  }
+  for (size_t i = 0; i < tensors.size(); ++i) tensors[i].view.data = values[i].data();
+  const absl::Status written = WriteSafetensors(directory + "/model.safetensors", tensors);
+  ELA_CHECK(written.ok(), "a test checkpoint could not be written");
+  std::ofstream(directory + "/config.json") << ToJson(config);
+}
+
+}  // namespace ela

@@ -1,0 +1,103 @@
+// The serving kernels against the exact (float64) logits of every golden model that they serve.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "model/checkpoint/safetensors.h"
+#include "model/language/worker_factory.h"
+
+namespace ela {
+namespace {
+
+std::vector<std::string> GoldenModels() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(ELA_SOURCE_DIR "/tests/golden/lm")) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+class ServingGoldenTest : public testing::TestWithParam<std::string> {};
+
+// Largest |difference| / max(1, |logit|) of one case; -1 when the worker failed.
+double LargestError(Worker* worker, const nlohmann::json& golden_case,
+                    const SafetensorsFile& expected) {
+  const auto tokens = golden_case["token_ids"].get<std::vector<TokenId>>();
+  const auto positions = golden_case["positions"].get<std::vector<int64_t>>();
+  const TensorView& view = expected.tensors().at(golden_case["logits"].get<std::string>());
+  std::vector<float> truth(view.num_elements());
+  std::vector<double> exact(view.num_elements());
+  if (view.dtype == DType::kF64) {
+    std::copy_n(static_cast<const char*>(view.data), view.num_bytes,
+                reinterpret_cast<char*>(exact.data()));
+  } else {
+    ConvertToFloat(view, truth.data());
+    std::copy(truth.begin(), truth.end(), exact.begin());
+  }
+  EXPECT_TRUE(worker->ResetSlot(0, "").ok());
+  StepItem item;
+  item.tokens = tokens;
+  item.output = OutputMode::kEvery;
+  item.logits = true;
+  worker->Enqueue({&item, 1});
+  const StepOutput& output = worker->Wait().items[0];
+  EXPECT_TRUE(output.status.ok()) << output.status;
+  if (!output.status.ok()) return -1;
+  const int64_t vocab = worker->Info().vocab_size;
+  double largest = 0;
+  for (size_t p = 0; p < positions.size(); ++p) {
+    for (int64_t i = 0; i < vocab; ++i) {
+      const double want = exact[p * vocab + i];
+      const double got = output.logits[positions[p] * vocab + i];
+      largest = std::max(largest, std::abs(got - want) / std::max(1.0, std::abs(want)));
+    }
+  }
+  return largest;
+}
+
+TEST_P(ServingGoldenTest, LogitsAreWithinFloat32OfTheExactOnes) {
+  const std::string directory = ELA_SOURCE_DIR "/tests/golden/lm/" + GetParam();
+  for (const char* kernels : {"portable", "reference"}) {
+    LanguageWorkerOptions options;
+    options.directory = directory;
+    options.num_slots = 1;
+    options.max_step_tokens = 4096;
+    options.num_threads = 1;
+    options.kernels = kernels;
+    auto worker = CreateLanguageWorker(options);
+    const LanguageConfig config = *LoadLanguageConfig(directory);
+    if (config.memory_lobe && config.memory_lobe->mode != LobeMode::kCausal) {
+      EXPECT_EQ(worker.status().code(), absl::StatusCode::kUnimplemented);
+      continue;
+    }
+    ASSERT_TRUE(worker.ok()) << worker.status();
+    const double tolerance = config.qk_scale >= 8 ? 3e-4 : 2e-5;
+    const auto expected = *SafetensorsFile::Open(directory + "/logits.safetensors");
+    std::ifstream cases(directory + "/cases.json");
+    for (const auto& golden_case : nlohmann::json::parse(cases)) {
+      const double error = LargestError(worker->get(), golden_case, *expected);
+      EXPECT_GE(error, 0);
+      EXPECT_LE(error, tolerance) << kernels << " " << golden_case["logits"];
+      RecordProperty(golden_case["logits"].get<std::string>(), std::to_string(error));
+      std::printf("%s %s %s largest error %.2e\n", GetParam().c_str(), kernels,
+                  golden_case["logits"].get<std::string>().c_str(), error);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, ServingGoldenTest, testing::ValuesIn(GoldenModels()),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace ela
