@@ -30,9 +30,13 @@ struct DetokenizeOptions {
   bool keep_special = false;
 };
 
-// Whole UTF-8 as it is; the bytes of a cut character, control characters and quotes escaped.
+// Whole UTF-8 as it is, with control characters and quotes escaped; of a cut character the bytes.
 std::string Quoted(const std::string& piece) {
-  return absl::StrCat("\"", absl::Utf8SafeCEscape(piece), "\"");
+  try {
+    return Json(piece).dump();
+  } catch (const Json::type_error&) {  // not UTF-8
+    return absl::StrCat("\"", absl::CHexEscape(piece), "\"");
+  }
 }
 
 ExitCode Tokenize(const Command& command, const TokenizeOptions& options) {

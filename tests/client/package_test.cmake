@@ -1,0 +1,27 @@
+# Installs the client into a fresh folder, then configures, builds and runs the project in package/ against it.
+# cmake -D BUILD_DIR=… -D WORK_DIR=… -D GENERATOR=… -D CXX=… -P package_test.cmake
+function(run)
+  execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "${ARGV} ended with ${result}:\n${output}")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+file(REMOVE_RECURSE ${WORK_DIR})
+run(${CMAKE_COMMAND} --install ${BUILD_DIR} --component client --prefix ${WORK_DIR}/installed)
+foreach(file bin/ela include/ela/client/client.h)
+  if(NOT EXISTS ${WORK_DIR}/installed/${file})
+    message(FATAL_ERROR "${file} was not installed")
+  endif()
+endforeach()
+if(EXISTS ${WORK_DIR}/installed/include/ela/client/connection.h)
+  message(FATAL_ERROR "an internal header was installed")
+endif()
+run(${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR}/package -B ${WORK_DIR}/build -G ${GENERATOR}
+  -DCMAKE_CXX_COMPILER=${CXX} -DCMAKE_PREFIX_PATH=${WORK_DIR}/installed)
+run(${CMAKE_COMMAND} --build ${WORK_DIR}/build)
+run(${WORK_DIR}/build/uses_ela)
+if(NOT output MATCHES "no server answers at 127.0.0.1:1")
+  message(FATAL_ERROR "unexpected output: ${output}")
+endif()
