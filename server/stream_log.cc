@@ -1,0 +1,65 @@
+#include "server/stream_log.h"
+
+#include <grpc/support/log.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace ela {
+namespace {
+
+void LogGrpc(gpr_log_func_args* args) {
+  switch (args->severity) {
+    case GPR_LOG_SEVERITY_ERROR:
+      spdlog::warn("source=grpc message=\"{}\"", args->message);
+      break;
+    case GPR_LOG_SEVERITY_INFO:
+      spdlog::debug("source=grpc message=\"{}\"", args->message);
+      break;
+    default:
+      spdlog::trace("source=grpc message=\"{}\"", args->message);
+  }
+}
+
+// A value that may hold anything a caller chose stays one value on one line.
+std::string Quoted(absl::string_view text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') quoted.push_back('\\');
+    quoted.push_back(static_cast<unsigned char>(c) < ' ' ? ' ' : c);
+  }
+  return quoted + "\"";
+}
+
+}  // namespace
+
+void StartLog(const std::string& level) {
+  static const auto logger = spdlog::stderr_color_mt("ela");
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%f%z level=%l %v");
+  logger->set_level(spdlog::level::from_str(level));
+  logger->flush_on(spdlog::level::info);
+  spdlog::set_default_logger(logger);
+  gpr_set_log_function(LogGrpc);
+}
+
+void LogStreamEnd(const StreamEnd& end) {
+  const bool ours =
+      absl::IsInternal(end.status) || absl::IsUnknown(end.status) || absl::IsDataLoss(end.status);
+  const auto level = ours ? spdlog::level::err : spdlog::level::debug;
+  if (!spdlog::should_log(level)) return;
+  spdlog::log(level,
+              "request_id={} method={} model={} code={} prompt_tokens={} generated_tokens={} "
+              "queue_ms={:.3f} prefill_ms={:.3f} decode_ms={:.3f} total_ms={:.3f}{}",
+              Quoted(end.request_id), std::string(end.method), Quoted(end.model),
+              absl::StatusCodeToString(end.status.code()), end.usage.prompt_tokens,
+              end.usage.generated_tokens, absl::ToDoubleMilliseconds(end.usage.queue_time),
+              absl::ToDoubleMilliseconds(end.usage.prefill_time),
+              absl::ToDoubleMilliseconds(end.usage.decode_time),
+              absl::ToDoubleMilliseconds(end.duration),
+              ours ? absl::StrCat(" message=", Quoted(end.status.message())) : "");
+}
+
+}  // namespace ela
