@@ -75,12 +75,18 @@ inline constexpr int64_t AttentionScratch(int64_t width, int64_t value_width) {
   return 56 * RoundUp(width, 16) + 56 * RoundUp(value_width, 16) + 1024;
 }
 
+// The data of a packed matrix: one of the two.
+struct PackedPanels {
+  const float* floats = nullptr;     // [panels][k][32]
+  const uint32_t* halves = nullptr;  // bfloat16, [panels][k][16]: column w low, w + 16 high
+};
+
 struct Kernels {
   const char* name;  // "portable", "reference"
 
   // y[m, panels*32] = x[m, k] · W for the panels [first, last) of a packed matrix
   // (packed_matrix.h).
-  void (*dense)(int64_t m, int64_t k, const float* x, int64_t ldx, const float* packed,
+  void (*dense)(int64_t m, int64_t k, const float* x, int64_t ldx, const PackedPanels& w,
                 int64_t first_panel, int64_t last_panel, float* y, int64_t ldy);
   // y = x / sqrt(mean(x^2) + eps) * gain, row by row; x: [m, d].
   void (*rms_norm)(int64_t m, int64_t d, const float* x, int64_t ldx, const float* gain, float eps,

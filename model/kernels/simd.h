@@ -60,6 +60,11 @@ inline void SplitExponent(F1 x, F1* mantissa, F1* exponent) {
   exponent->v = static_cast<float>(bits >> 23);
   mantissa->v = FromBits((bits & 0x007fffff) + kSqrtHalfBits);
 }
+// Two bfloat16 per word, widened exactly: the low halves and the high halves of the words.
+inline void LoadHalves(const uint32_t* words, F1* low, F1* high) {
+  low->v = FromBits(static_cast<int32_t>(*words << 16));
+  high->v = FromBits(static_cast<int32_t>(*words & 0xffff0000u));
+}
 inline float MaxLane(F1 a) { return a.v; }
 inline F1 FromDouble(const double* p, F1) { return {static_cast<float>(*p)}; }
 
@@ -99,6 +104,11 @@ inline void SplitExponent(F8 x, F8* mantissa, F8* exponent) {
   exponent->v = _mm256_cvtepi32_ps(_mm256_srai_epi32(bits, 23));
   const __m256i fraction = _mm256_and_si256(bits, _mm256_set1_epi32(0x007fffff));
   mantissa->v = _mm256_castsi256_ps(_mm256_add_epi32(fraction, root));
+}
+inline void LoadHalves(const uint32_t* words, F8* low, F8* high) {
+  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+  low->v = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+  high->v = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(-65536)));
 }
 inline float MaxLane(F8 a) {
   float lanes[8];

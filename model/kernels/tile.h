@@ -18,10 +18,26 @@ enum class Start {
   kScaleRow,  // c = scale[row]·c + a·b
 };
 
-// c[MR, NV vectors] from a[MR, k] and b[k, NV vectors], all in registers.
-template <class V, int MR, int NV, Start kStart>
-inline void Tile(int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
-                 int64_t ldc, const float* scale) {
+// The right-hand side of a tile: row i as NV vectors, and the column at which vector n begins.
+struct FloatRows {
+  const float* b;
+  int64_t ldb;
+
+  template <class V, int NV>
+  void Load(int64_t i, V* row) const {
+#pragma GCC unroll 16
+    for (int n = 0; n < NV; ++n) row[n] = V::Load(b + i * ldb + n * V::kLanes);
+  }
+  template <class V>
+  static constexpr int Column(int n) {
+    return n * V::kLanes;
+  }
+};
+
+// c[MR, NV vectors] from a[MR, k] and NV vectors of each row of `right`, all in registers.
+template <class V, int MR, int NV, Start kStart, class Rows>
+inline void Tile(int64_t k, const float* a, int64_t lda, const Rows& right, float* c, int64_t ldc,
+                 const float* scale) {
   V sum[MR][NV];
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
@@ -30,15 +46,14 @@ inline void Tile(int64_t k, const float* a, int64_t lda, const float* b, int64_t
       if constexpr (kStart == Start::kZero) {
         sum[r][n] = V::Set(0.0f);
       } else {
-        sum[r][n] = V::Load(c + r * ldc + n * V::kLanes);
+        sum[r][n] = V::Load(c + r * ldc + Rows::template Column<V>(n));
         if constexpr (kStart == Start::kScaleRow) sum[r][n] = V::Set(scale[r]) * sum[r][n];
       }
     }
   }
   for (int64_t i = 0; i < k; ++i) {
     V row[NV];
-#pragma GCC unroll 16
-    for (int n = 0; n < NV; ++n) row[n] = V::Load(b + i * ldb + n * V::kLanes);
+    right.template Load<V, NV>(i, row);
 #pragma GCC unroll 8
     for (int r = 0; r < MR; ++r) {
       const V x = V::Set(a[r * lda + i]);
@@ -49,7 +64,7 @@ inline void Tile(int64_t k, const float* a, int64_t lda, const float* b, int64_t
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 16
-    for (int n = 0; n < NV; ++n) sum[r][n].Store(c + r * ldc + n * V::kLanes);
+    for (int n = 0; n < NV; ++n) sum[r][n].Store(c + r * ldc + Rows::template Column<V>(n));
   }
 }
 
@@ -61,16 +76,16 @@ inline void RowTile(int64_t n, int64_t k, const float* a, int64_t lda, const flo
   int64_t j = 0;
   if constexpr (MR == 1 && V::kLanes > 1) {
     for (; j + 64 <= n; j += 64) {
-      Tile<V, MR, 4 * kNarrow, kStart>(k, a, lda, b + j, ldb, c + j, ldc, scale);
+      Tile<V, MR, 4 * kNarrow, kStart>(k, a, lda, FloatRows{b + j, ldb}, c + j, ldc, scale);
     }
   }
   if constexpr (MR <= 3 && V::kLanes > 1) {
     for (; j + 32 <= n; j += 32) {
-      Tile<V, MR, 2 * kNarrow, kStart>(k, a, lda, b + j, ldb, c + j, ldc, scale);
+      Tile<V, MR, 2 * kNarrow, kStart>(k, a, lda, FloatRows{b + j, ldb}, c + j, ldc, scale);
     }
   }
   for (; j + 16 <= n; j += 16) {
-    Tile<V, MR, kNarrow, kStart>(k, a, lda, b + j, ldb, c + j, ldc, scale);
+    Tile<V, MR, kNarrow, kStart>(k, a, lda, FloatRows{b + j, ldb}, c + j, ldc, scale);
   }
 }
 

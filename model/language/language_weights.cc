@@ -9,9 +9,7 @@ namespace ela {
 namespace {
 
 PackedMatrix PackOne(const Weights& weights, const std::string& name, int64_t k, int64_t n) {
-  PackedMatrix matrix(k, n);
-  matrix.SetOutputs(0, n, weights.Float(name).data());
-  return matrix;
+  return PackedMatrix(k, {{n, weights.Float(name)}});
 }
 
 LayerWeights PackLayer(const LanguageConfig& config, const Weights& weights, int layer) {
@@ -23,24 +21,21 @@ LayerWeights PackLayer(const LanguageConfig& config, const Weights& weights, int
   result.attention_norm = load(standard ? "norm1.weight" : "norm.weight");
   if (standard) result.moe_norm = load("norm2.weight");
 
+  std::vector<PackedMatrix::Outputs> inputs = {{d, load("self_attn.q_proj.weight")},
+                                               {d, load("self_attn.k_proj.weight")},
+                                               {d, load("self_attn.v_proj.weight")}};
   int64_t outputs = 3 * d;
-  if (config.output_gate) result.gate_column = std::exchange(outputs, outputs + d);
-  if (config.decay == Decay::kGated) {
-    result.decay_column = std::exchange(outputs, outputs + kDecayRank);
-  }
-  result.input = PackedMatrix(d, outputs);
-  result.input.SetOutputs(0, d, load("self_attn.q_proj.weight").data());
-  result.input.SetOutputs(d, d, load("self_attn.k_proj.weight").data());
-  result.input.SetOutputs(2 * d, d, load("self_attn.v_proj.weight").data());
   if (config.output_gate) {
-    result.input.SetOutputs(result.gate_column, d, load("self_attn.gate_proj.weight").data());
+    result.gate_column = std::exchange(outputs, outputs + d);
+    inputs.push_back({d, load("self_attn.gate_proj.weight")});
   }
   if (config.decay == Decay::kGated) {
-    result.input.SetOutputs(result.decay_column, kDecayRank,
-                            load("self_attn.decay_in.weight").data());
+    result.decay_column = outputs;
+    inputs.push_back({kDecayRank, load("self_attn.decay_in.weight")});
     result.decay_out = PackOne(weights, prefix + "self_attn.decay_out.weight", kDecayRank, d);
     result.decay_bias = load("self_attn.decay_out.bias");
   }
+  result.input = PackedMatrix(d, inputs);
   if (config.short_conv > 0) {
     const int64_t window = config.short_conv;
     result.convolution.resize(window * 3 * d);
@@ -66,10 +61,8 @@ LayerWeights PackLayer(const LanguageConfig& config, const Weights& weights, int
                               PackOne(weights, expert + "out_proj.weight", h, d)});
   }
   if (config.memory_lobe.has_value()) {
-    result.lobe = PackedMatrix(d, 3 * d);
-    result.lobe.SetOutputs(0, d, load("lob.Q.weight").data());
-    result.lobe.SetOutputs(d, d, load("lob.K.weight").data());
-    result.lobe.SetOutputs(2 * d, d, load("lob.V.weight").data());
+    result.lobe = PackedMatrix(
+        d, {{d, load("lob.Q.weight")}, {d, load("lob.K.weight")}, {d, load("lob.V.weight")}});
   }
   return result;
 }

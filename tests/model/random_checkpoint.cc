@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "model/checkpoint/safetensors.h"
 #include "model/status_macros.h"
 
 namespace ela {
@@ -53,10 +52,10 @@ LanguageConfig PaperConfig() {
 }
 
 void WriteRandomCheckpoint(const LanguageConfig& config, uint32_t seed,
-                           const std::string& directory) {
+                           const std::string& directory, DType dtype) {
   std::mt19937 bits(seed);  // its sequence is fixed by the standard; distributions are not
   const auto uniform = [&] { return static_cast<float>(bits() >> 8) * 0x1p-23f - 1.0f; };
-  std::vector<std::vector<float>> values;
+  std::vector<std::string> values;  // bytes of each tensor
   std::vector<NamedTensor> tensors;
   for (const TensorSpec& spec : ExpectedTensors(config)) {
     int64_t size = 1;
@@ -64,14 +63,21 @@ void WriteRandomCheckpoint(const LanguageConfig& config, uint32_t seed,
     const bool norm = absl::StrContains(spec.name, "norm");
     const bool convolution = absl::StrContains(spec.name, "_conv");
     const float scale = std::sqrt(3.0f / static_cast<float>(spec.shape.back()));
-    std::vector<float> data(size);
-    for (float& value : data) {
-      value = norm ? 1.0f + 0.2f * uniform() : (convolution ? 0.5f : scale) * uniform();
+    std::string data;
+    for (int64_t i = 0; i < size; ++i) {
+      const float value = norm ? 1.0f + 0.2f * uniform() : (convolution ? 0.5f : scale) * uniform();
+      const uint16_t half = FloatToBFloat16(value);
+      if (dtype == DType::kBF16) {
+        data.append(reinterpret_cast<const char*>(&half), sizeof(half));
+      } else {
+        data.append(reinterpret_cast<const char*>(&value), sizeof(value));
+      }
     }
     values.push_back(std::move(data));
     TensorView view;
     view.shape = spec.shape;
-    view.num_bytes = size * sizeof(float);
+    view.dtype = dtype;
+    view.num_bytes = values.back().size();
     tensors.push_back({spec.name, view});
   }
   for (size_t i = 0; i < tensors.size(); ++i) tensors[i].view.data = values[i].data();

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "model/checkpoint/safetensors.h"
 #include "model/config.h"
 
 namespace ela {
@@ -17,10 +18,11 @@ LanguageConfig SmallExtendedConfig(AttentionKernel kernel);
 // V=6400, d=256, 4 layers, 4 heads, 4 experts of which 2: 6,624,272 parameters.
 LanguageConfig PaperConfig();
 
-// Writes config.json and model.safetensors (float32, normal-like values of a size that keeps
+// Writes config.json and model.safetensors (normal-like values of a size that keeps
 // activations near 1) into `directory`, which exists. The same seed writes the same bytes.
+// dtype: kF32 or kBF16.
 void WriteRandomCheckpoint(const LanguageConfig& config, uint32_t seed,
-                           const std::string& directory);
+                           const std::string& directory, DType dtype = DType::kF32);
 
 }  // namespace ela
 
