@@ -10,6 +10,23 @@
 namespace ela {
 namespace {
 
+// A word character as the original has it, which knows Unicode 16; PCRE2 10.42 knows Unicode 14, so
+// the letters and digits of 15 and 16 stand here by number.
+constexpr absl::string_view kWordCharacter =
+    R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control})"
+    R"(\x{897}\x{cf3}\x{ece}\x{1c89}-\x{1c8a}\x{a7cb}-\x{a7cd}\x{a7da}-\x{a7dc})"
+    R"(\x{105c0}-\x{105f3}\x{10d40}-\x{10d65}\x{10d69}-\x{10d6d}\x{10d6f}-\x{10d85})"
+    R"(\x{10ec2}-\x{10ec4}\x{10efc}-\x{10eff}\x{1123f}-\x{11241}\x{11380}-\x{11389})"
+    R"(\x{1138b}\x{1138e}\x{11390}-\x{113b5}\x{113b7}-\x{113c0}\x{113c2}\x{113c5})"
+    R"(\x{113c7}-\x{113ca}\x{113cc}-\x{113d3}\x{113e1}-\x{113e2}\x{116d0}-\x{116e3})"
+    R"(\x{11bc0}-\x{11be0}\x{11bf0}-\x{11bf9}\x{11f00}-\x{11f10}\x{11f12}-\x{11f3a})"
+    R"(\x{11f3e}-\x{11f42}\x{11f50}-\x{11f5a}\x{1342f}\x{13440}-\x{13455})"
+    R"(\x{13460}-\x{143fa}\x{16100}-\x{16139}\x{16d40}-\x{16d6c}\x{16d70}-\x{16d79})"
+    R"(\x{18cff}\x{1b132}\x{1b155}\x{1ccf0}-\x{1ccf9}\x{1df25}-\x{1df2a}\x{1e030}-\x{1e06d})"
+    R"(\x{1e08f}\x{1e4d0}-\x{1e4f9}\x{1e5d0}-\x{1e5fa}\x{2b739}\x{2ebf0}-\x{2ee5d})"
+    R"(\x{31350}-\x{323af})"
+    "]";
+
 // The last character of valid UTF-8; empty for an empty text.
 absl::string_view LastCharacter(absl::string_view text) {
   size_t begin = text.size();
@@ -29,8 +46,7 @@ bool IsSpace(absl::string_view character) {
 }  // namespace
 
 absl::StatusOr<AddedTokenFinder> AddedTokenFinder::Create(std::vector<AddedToken> tokens) {
-  ELA_ASSIGN_OR_RETURN(Regex word_character,
-                       Regex::FromPcre2("[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]"));
+  ELA_ASSIGN_OR_RETURN(Regex word_character, Regex::FromPcre2(kWordCharacter));
   AddedTokenFinder finder(std::move(word_character));
   for (AddedToken& token : tokens) {
     if (token.content.empty()) continue;

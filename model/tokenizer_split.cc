@@ -19,6 +19,11 @@ using nlohmann::json;
 constexpr absl::string_view kByteLevelPattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+// A numeric character as the original has it; the numbers of Unicode 15, which PCRE2 10.42 does not
+// know yet, stand here by code point.
+constexpr absl::string_view kDigit =
+    R"([\p{N}\x{11F50}-\x{11F59}\x{1D2C0}-\x{1D2D3}\x{1E4F0}-\x{1E4F9}])";
+
 struct Range {
   size_t begin, end;
   bool is_match;
@@ -65,7 +70,7 @@ absl::Status PreTokenizer::Add(const json& value) {
   if (type == "Split") return AddSplit(value);
   if (type == "Digits") {
     ELA_ASSIGN_OR_RETURN(const bool individual, Flag(value, "individual_digits", false));
-    ELA_ASSIGN_OR_RETURN(Regex regex, Regex::FromPcre2("\\p{N}"));
+    ELA_ASSIGN_OR_RETURN(Regex regex, Regex::FromPcre2(kDigit));
     steps_.push_back({std::move(regex), individual ? Behavior::kIsolated : Behavior::kContiguous});
     return absl::OkStatus();
   }

@@ -56,7 +56,8 @@ VARIANTS = [
         added("<|endoftext|>", 0, special=True), added("<l>", 6400, lstrip=True),
         added("<r>", 6401, rstrip=True), added("<lr>", 6402, lstrip=True, rstrip=True, special=True),
         added("word", 3093, single_word=True), added("norm", 6403, normalized=True),
-        added("<|end", 6404), added("é̈", 6405), added("  ", 6406, normalized=True)]}),
+        added("<|end", 6404), added("é̈", 6405), added("  ", 6406, normalized=True),
+        added("qqzz", 6407, single_word=True)]}),
 ]
 
 FIXED = [
@@ -68,7 +69,8 @@ FIXED = [
     "𝕳𝖊𝖑𝖑𝖔 𐍈 𠜎 \U0010fffd \ue000", "\ufeffbom \u200b zero \u200d width \u00ad", "\u0000nul\u0001\u007f",
     "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", "<|endoftext|><|endoftext|> x", "<|endoftext", "<think>so</think>",
     "a <l> b", "a   <r>   b", " \n <lr> \n c", "word wordy sword word. _word word1 1 word", "normal norm abnorm",
-    "<|end<|endoftext|>", "é̈ éé̈", "a\u3000<lr>\u2003\u0085b", "  <l>  <r>  <lr>  ", "ſ 'ſ K's 'S",
+    "<|end<|endoftext|>", "é̈ éé̈", "a\u3000<lr>\u2003\u0085b", "  <l>  <r>  <lr>  ", "qqzz \U00011f50qqzz qqzz\u0897 _qqzz éqqzz qqzz. ١qqzz qqzz\u200d qqzz",
+    "1\U00011f501\U0001d2c0a\U0001e4f0", "ſ 'ſ K's 'S",
     "a" * 47, "a" * 48, "a" * 49, "the" * 400, "x" * 3000, "=" * 500, " " * 700 + "a", "\n" * 300, "é" * 333, "天" * 200,
     "supercalifragilisticexpialidocious" * 20, "http://example.com/a?b=c&d=%20#frag", "def f(x):\n    return x  # comment\n",
 ]
