@@ -103,7 +103,7 @@ TEST(CorruptionTest, SafetensorsAreReadOrRefused) {
   auto config = LoadLanguageConfig(kModel);
   ASSERT_TRUE(config.ok());
   int read = 0;
-  ForManyCorruptions(valid, 4200, 4000, [&](const std::string& bytes, uint32_t) {
+  ForManyCorruptions(valid, 4200, 2000, [&](const std::string& bytes, uint32_t) {
     directory.Write("model.safetensors", bytes);
     auto file = SafetensorsFile::Open(path);
     ExpectClean(file.status());
@@ -138,7 +138,7 @@ TEST(CorruptionTest, TokenizersAreReadOrRefused) {
   const std::string text = "<s> ab'S aba <x>  12 \xff\xe5\xa4 ababab<x>b a天\n ";
   TemporaryDirectory directory;
   int read = 0;
-  ForManyCorruptions(valid, ~size_t{0}, 6000, [&](const std::string& bytes, uint32_t) {
+  ForManyCorruptions(valid, ~size_t{0}, 1500, [&](const std::string& bytes, uint32_t) {
     directory.Write("tokenizer.json", bytes);
     auto tokenizer = Tokenizer::Load(directory.path());
     ExpectClean(tokenizer.status());
