@@ -37,7 +37,7 @@ class Connection;
 struct ClientOptions {
   // Any gRPC target: "host:port", "dns:///name:port" (calls spread over all its addresses),
   // "unix:/path".
-  std::string address = "127.0.0.1:8001";
+  std::string address = "127.0.0.1:50051";
   // Shared with gRPC's channel. Null: no encryption; grpc::SslCredentials(…) for TLS.
   std::shared_ptr<grpc::ChannelCredentials> credentials;
   std::string model;                                      // empty: the server's default model

@@ -21,6 +21,9 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
   // After a lost connection try again within seconds, not minutes: servers restart quickly.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  // A server that vanished without a word is noticed within 40 s of a stream's silence.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   arguments.SetUserAgentPrefix("ela-client/" ELA_VERSION);
   return grpc::CreateCustomChannel(
       options.address,

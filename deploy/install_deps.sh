@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
 # Installs everything that ELA Serve needs to build and run on Debian 12: Debian packages, and LibTorch
 # from its PyPI wheel in a virtual environment of its own. Safe to run again: what is there is left alone.
-# As root, or as a user with sudo. Options: --test adds what tests/run.sh needs beyond the build.
+# As root, or as a user with sudo. Options: --test adds what tests/run.sh needs beyond the build; --no-torch leaves
+# LibTorch out (530 MB): ela-server and ela do without, training and the reference model do not.
 #
 #   ELA_DEPS   where LibTorch goes (default ~/.cache/ela-serve)
 set -euo pipefail
 
 deps=${ELA_DEPS:-$HOME/.cache/ela-serve}
 with_tests=0
+with_torch=1
 for argument in "$@"; do
   case "$argument" in
     --test) with_tests=1 ;;
-    -h|--help) sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
-    *) echo "install_deps: unknown option '$argument' (known: --test, --help)" >&2; exit 2 ;;
+    --no-torch) with_torch=0 ;;
+    -h|--help) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+    *) echo "install_deps: unknown option '$argument' (known: --test, --no-torch, --help)" >&2; exit 2 ;;
   esac
 done
 
@@ -66,10 +69,11 @@ venv() {  # NAME MARKER PIP-ARGUMENT...
     || stop "pip could not install $*: check the network and try again"
   touch "$deps/$name/$marker"
 }
-venv torch torch-2.11.0 --no-deps torch==2.11.0 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
+[ "$with_torch" = 0 ] || \
+  venv torch torch-2.11.0 --no-deps torch==2.11.0 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
 if [ "$with_tests" = 1 ]; then
   # Clients and peers that nobody here wrote: a gRPC client in Python, Hugging Face's tokenizer as the truth.
   venv python clients-1 grpcio==1.66.2 grpcio-tools==1.66.2 grpcio-health-checking==1.66.2 grpcio-reflection==1.66.2 \
     googleapis-common-protos tokenizers==0.21.0 numpy
 fi
-say "done: LibTorch in $deps/torch"
+say "done"

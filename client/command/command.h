@@ -14,7 +14,7 @@ namespace ela::client {
 
 // What all subcommands share. Lives as long as the command line.
 struct Command {
-  std::string address = "127.0.0.1:8001";
+  std::string address = "127.0.0.1:50051";
   std::string model;
   std::string tenant;
   std::string ca_file;  // non-empty: TLS, with these root certificates
