@@ -309,7 +309,7 @@ void FakeWorker::Run(const StepItem& item, StepOutput& output,
   for (size_t i = 0; i < tokens.size(); ++i) {
     Absorb(slot, item.segment, tokens[i]);
     ++num_tokens_;
-    hash = slot.segment.length > 0 && options_.segment_passes > 1 ? slot.pass_hash : slot.hash;
+    hash = OutputHash(slot);
     for (int32_t layer = 0; layer < info_.num_layers; ++layer) {
       for (int32_t k = 0; k < info_.num_experts_per_token; ++k) {
         ++expert_tokens[layer * info_.num_experts + (tokens[i] + layer + k) % info_.num_experts];
@@ -370,6 +370,10 @@ void FakeWorker::Absorb(Slot& slot, const Segment& segment, TokenId token) {
   }
 }
 
+uint64_t FakeWorker::OutputHash(const Slot& slot) const {
+  return slot.segment.length > 0 && options_.segment_passes > 1 ? slot.pass_hash : slot.hash;
+}
+
 void FakeWorker::Report(const StepItem& item, uint64_t hash, size_t row, TokenId token,
                         StepOutput& output) {
   if (item.logits) {
@@ -423,16 +427,17 @@ absl::Status FakeWorker::Violation(int rule, const std::string& what) {
 
 // --- Expectations and scripts ---
 
-FakeText FakeWorker::Expected(const Request& request, absl::Span<const TokenId> end_of_text) const {
-  FakeWorker twin(options_.clock == nullptr ? options_ : [this] {
-    FakeWorkerOptions options = options_;
-    options.clock = nullptr;
-    return options;
-  }());
-  FakeText text;
-  Slot& slot = twin.slots_[0];
-  if (!twin.ResetSlot(0, request.lobe).ok() || request.max_new_tokens == 0) return text;
+// A worker of the same kind, with one slot that nobody else uses.
+FakeWorkerOptions FakeWorker::TwinOptions() const {
+  FakeWorkerOptions options = options_;
+  options.num_slots = 1;
+  options.clock = nullptr;
+  return options;
+}
 
+// Absorbs the prompt into slot 0 as a whole; `each` gets a position and the hash behind its output.
+bool FakeWorker::Read(const Request& request, const std::function<void(int64_t, uint64_t)>& each) {
+  if (!ResetSlot(0, request.lobe).ok()) return false;
   std::vector<int64_t> lengths = request.segment_lengths;
   std::vector<SegmentKind> kinds = request.segment_kinds;
   if (lengths.empty()) {
@@ -442,15 +447,26 @@ FakeText FakeWorker::Expected(const Request& request, absl::Span<const TokenId> 
   int64_t begin = 0;
   for (size_t i = 0; i < lengths.size(); begin += lengths[i], ++i) {
     const bool prompt = kinds[i] == SegmentKind::kPrompt;
-    for (int32_t pass = 0; pass < (prompt ? options_.segment_passes : 1); ++pass) {
+    const int32_t passes = prompt ? options_.segment_passes : 1;
+    for (int32_t pass = 0; pass < passes; ++pass) {
       const Segment segment{kinds[i], begin, prompt ? lengths[i] : 0, pass};
       for (int64_t p = begin; p < begin + lengths[i]; ++p) {
-        twin.Absorb(slot, segment, request.tokens[p]);
+        Absorb(slots_[0], segment, request.tokens[p]);
+        if (pass + 1 == passes) each(p, OutputHash(slots_[0]));
       }
     }
   }
+  return true;
+}
+
+FakeText FakeWorker::Expected(const Request& request, absl::Span<const TokenId> end_of_text) const {
+  FakeText text;
+  FakeWorker twin(TwinOptions());
+  if (!twin.Read(request, [](int64_t, uint64_t) {})) return text;
+  Slot& slot = twin.slots_[0];
 
   std::vector<TokenId> log = request.tokens;
+  const Segment generated{SegmentKind::kGenerated, slot.position, 0, 0};
   StepItem item;
   item.sampling = &request.sampling;
   item.choice = request.choice;
@@ -460,7 +476,7 @@ FakeText FakeWorker::Expected(const Request& request, absl::Span<const TokenId> 
   while (static_cast<int64_t>(text.tokens.size()) < request.max_new_tokens) {
     if (request.sampling.needs_recent_tokens()) {
       const size_t window = std::min<size_t>(log.size(), request.penalty_window);
-      item.recent_tokens = absl::MakeSpan(log).subspan(log.size() - window);
+      item.recent_tokens = absl::MakeConstSpan(log).last(window);
     }
     const TokenId token = twin.Sample(item, slot.hash, slot.position);
     text.tokens.push_back(token);
@@ -470,18 +486,18 @@ FakeText FakeWorker::Expected(const Request& request, absl::Span<const TokenId> 
       text.reason = FinishReason::kStopToken;
     }
     if (text.reason != FinishReason::kLength) break;
-    twin.Absorb(slot, Segment{SegmentKind::kGenerated, begin, 0, 0}, token);
+    twin.Absorb(slot, generated, token);
   }
   return text;
 }
 
 std::vector<float> FakeWorker::ExpectedScores(const Request& request) const {
   std::vector<float> scores;
-  uint64_t hash = HashOf(request.lobe);
-  for (size_t i = 0; i + 1 < request.tokens.size(); ++i) {
-    hash = Mix(hash, request.tokens[i]);
-    scores.push_back(Logprob(hash, request.tokens[i + 1]));
-  }
+  FakeWorker twin(TwinOptions());
+  twin.Read(request, [&](int64_t position, uint64_t hash) {
+    if (position + 1 == static_cast<int64_t>(request.tokens.size())) return;
+    scores.push_back(Logprob(hash, request.tokens[position + 1]));
+  });
   return scores;
 }
 

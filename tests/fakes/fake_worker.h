@@ -73,7 +73,8 @@ class FakeWorker final : public Worker {
   // ignore_eos); stop strings are not known here. Thread-safe.
   FakeText Expected(const Request& request, absl::Span<const TokenId> end_of_text = {}) const;
 
-  // log p(tokens[i + 1]) for each i in [0, tokens.size() - 1). Thread-safe.
+  // log p(tokens[i + 1] | tokens[0..i], and with several passes the rest of its segment) for each i
+  // in [0, tokens.size() - 1). Thread-safe.
   std::vector<float> ExpectedScores(const Request& request) const;
 
   // --- What tests script. Before the engine runs, or on its thread. ---
@@ -114,6 +115,9 @@ class FakeWorker final : public Worker {
   absl::Status Scripted(const StepItem& item);
   void Run(const StepItem& item, StepOutput& output, std::vector<int64_t>& expert_tokens);
   void Absorb(Slot& slot, const Segment& segment, TokenId token);
+  uint64_t OutputHash(const Slot& slot) const;
+  FakeWorkerOptions TwinOptions() const;
+  bool Read(const Request& request, const std::function<void(int64_t, uint64_t)>& each);
   void Report(const StepItem& item, uint64_t hash, size_t row, TokenId token, StepOutput& output);
   TokenId Sample(const StepItem& item, uint64_t hash, int64_t position) const;
   float Logprob(uint64_t hash, TokenId token) const;
