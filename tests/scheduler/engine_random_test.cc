@@ -215,12 +215,12 @@ TEST(EngineRandomTest, EveryTextIsExactWhateverHappens) {
   }
 }
 
-// The longer one: several times more weather, for the nightly minutes that it is worth.
+// The longer one: ten times the requests, so that queues fill and slots turn over many times.
 TEST(EngineRandomTest, StressOfThousandsOfRequests) {
   for (uint32_t seed = 1001; seed <= 1012; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     Storm storm(seed);
-    storm.Run(1500);
+    storm.Run(1000);
     storm.Check();
     if (HasFailure()) return;
   }

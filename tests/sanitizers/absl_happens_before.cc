@@ -1,7 +1,7 @@
-// Tells the thread sanitizer what absl's locks order. Debian's libabsl is not instrumented, so the
-// sanitizer cannot see its mutexes and would report every guarded member as a race. A suppression
-// would have to name our own code; instead these definitions stand before the library's (an
-// executable's symbols come first, for gRPC's calls too), pass each call on, and annotate it.
+// Tells the thread sanitizer what absl's locks and reference counts order. Debian's libabsl is not
+// instrumented, so the sanitizer cannot see them and would report every guarded member as a race. A
+// suppression would have to name our own code; instead these definitions stand before the library's
+// (an executable's symbols come first, for gRPC's calls too), pass each call on, and annotate it.
 // Linked into every executable of the tsan preset, into nothing else.
 #include <dlfcn.h>
 
@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/base/options.h"
+#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 
@@ -185,6 +186,13 @@ bool Notification::WaitForNotificationWithTimeout(Duration timeout) const {
   const bool notified = next(this, timeout);
   if (notified) __tsan_acquire(const_cast<Notification*>(this));
   return notified;
+}
+
+// The library's own lines, compiled with instrumentation: the count orders the last use of a shared
+// message before its end.
+void Status::UnrefNonInlined(uintptr_t rep) {
+  status_internal::StatusRep* shared = RepToPointer(rep);
+  if (shared->ref.fetch_sub(1, std::memory_order_acq_rel) == 1) delete shared;
 }
 
 ABSL_NAMESPACE_END
