@@ -177,8 +177,8 @@ struct HadamardExp {
   static void Merge(const HeadState& head, int64_t merged, float* scratch) {
     const int64_t stride = head.key_stride;
     float* top = scratch;                 // [D16]: m'
-    float* keep = top + stride;           // [D16]: 1 - sum of the shares
-    float* w = keep + stride;             // [16, D16]: weights, then shares of c'
+    float* moved = top + stride;          // [D16]: the base's factor, then the sum of the shares
+    float* w = moved + stride;            // [16, D16]: weights, then shares of c'
     float* shares = w + kBlock * stride;  // [D, 16]
     const float* whole =                  // G of the block
         head.decays == nullptr ? nullptr : head.decays + (kBlock - 1) * stride;
@@ -200,10 +200,10 @@ struct HadamardExp {
       for (int j = 0; j < kBlock; ++j) largest = Max(exponent(tag, j, d), largest);
       largest.Store(top + d);
       for (int j = 0; j < kBlock; ++j) Exp(exponent(tag, j, d) - largest).Store(w + j * stride + d);
-      if (merged > 0) Exp(base_exponent(tag, d) - largest).Store(keep + d);
+      if (merged > 0) Exp(base_exponent(tag, d) - largest).Store(moved + d);
     });
     for (int64_t d = 0; d < head.width; ++d) {
-      double mass = merged > 0 ? static_cast<double>(keep[d]) * head.row_sum[d] : 0.0;
+      double mass = merged > 0 ? static_cast<double>(moved[d]) * head.row_sum[d] : 0.0;
       for (int j = 0; j < kBlock; ++j) mass += static_cast<double>(w[j * stride + d]);
       head.row_sum[d] = mass;
       head.row_max[d] = top[d];
@@ -214,15 +214,15 @@ struct HadamardExp {
         shares[d * kBlock + j] = share;
         total += share;
       }
-      keep[d] = 1.0f - total;
+      moved[d] = total;
     }
     for (int64_t b = 0; b < head.value_stride; b += kColumnBlock) {
       const int64_t width =
           head.value_stride - b < kColumnBlock ? head.value_stride - b : kColumnBlock;
       float* matrix = head.matrix + b * head.width;
       if (merged > 0) {
-        Product<V, Start::kScaleRow>(head.width, width, kBlock, shares, kBlock, head.values + b,
-                                     head.value_stride, matrix, width, keep);
+        Product<V, Start::kBlend>(head.width, width, kBlock, shares, kBlock, head.values + b,
+                                  head.value_stride, matrix, width, moved);
       } else {
         Product<V, Start::kZero>(head.width, width, kBlock, shares, kBlock, head.values + b,
                                  head.value_stride, matrix, width);

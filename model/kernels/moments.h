@@ -212,8 +212,8 @@ struct Moments {
     float* left = rows + kBlock * stride;               // [D, 17]
     float* keys_mean = left + kRows * stride;           // [D16]
     float* step = keys_mean + stride;                   // [D16]: Dk
-    float* keep = step + stride;                        // [D16]: p in every row
-    float* right = keep + stride;                       // [17, Dv16]: dv_j, then Dv
+    float* moved = step + stride;                       // [D16]: r in every row
+    float* right = moved + stride;                      // [17, Dv16]: dv_j, then Dv
     float* values_mean = right + kRows * value_stride;  // [Dv16]
     float* cross = values_mean + value_stride;          // [Dv16]: Dk·Cov
     std::memset(right, 0, static_cast<size_t>(kRows * value_stride) * sizeof(float));
@@ -235,7 +235,7 @@ struct Moments {
     Mean(head.value_width, share, head.values, value_stride, values_mean);
     for (int64_t d = 0; d < width; ++d) {
       step[d] = merged > 0 ? keys_mean[d] - head.key_mean[d] : 0.0f;
-      keep[d] = p;
+      moved[d] = r;
       for (int j = 0; j < kBlock; ++j) {
         rows[j * stride + d] -= keys_mean[d];
         left[d * kRows + j] = r * share[j] * rows[j * stride + d];
@@ -256,8 +256,8 @@ struct Moments {
       const int64_t w = value_stride - b < kColumnBlock ? value_stride - b : kColumnBlock;
       float* matrix = head.matrix + b * width;
       if (merged > 0) {
-        Product<V, Start::kScaleRow>(width, w, kRows, left, kRows, right + b, value_stride, matrix,
-                                     w, keep);
+        Product<V, Start::kBlend>(width, w, kRows, left, kRows, right + b, value_stride, matrix, w,
+                                  moved);
       } else {
         Product<V, Start::kZero>(width, w, kRows, left, kRows, right + b, value_stride, matrix, w);
       }
@@ -288,8 +288,9 @@ struct Moments {
                           const float* right, float* cross) {
     const int64_t stride = head.key_stride, value_stride = head.value_stride;
     const float move = Dot<V>(head.width, step, step);
-    const float base_spread = merged > 0 ? static_cast<float>(head.totals[0]) : 0.0f;
-    const float base_q = __builtin_fmaf(r * r, move, base_spread);  // Q + |r Dk|^2
+    const double exact_q =  // Q + |r Dk|^2
+        (merged > 0 ? head.totals[0] : 0.0) + static_cast<double>(r * r * move);
+    const float base_q = static_cast<float>(exact_q);
     float spread = 0.0f;
     float weight[kBlock];
     for (int j = 0; j < kBlock; ++j) {
@@ -308,17 +309,20 @@ struct Moments {
     }
     const float* value_step = right + kBlock * value_stride;
     for (int64_t c = 0; c < head.value_width; ++c) {
-      float third = 0.0f;
+      // T = base + (new - r base): see Start::kBlend for why not p base + new.
+      float base = 0.0f;
       if (merged > 0) {
-        third = __builtin_fmaf(-2.0f * r, cross[c], head.third[c]);
-        third = p * __builtin_fmaf(-base_q * r, value_step[c], third);
+        base = __builtin_fmaf(-2.0f * r, cross[c], head.third[c]);
+        base = __builtin_fmaf(-base_q * r, value_step[c], base);
       }
+      float change = -r * base;
       for (int j = 0; j < kBlock; ++j) {
-        third = __builtin_fmaf(weight[j], right[j * value_stride + c], third);
+        change = __builtin_fmaf(weight[j], right[j * value_stride + c], change);
       }
-      head.third[c] = __builtin_fmaf(r * block_q * p, value_step[c], third);
+      change = __builtin_fmaf(r * block_q * p, value_step[c], change);
+      head.third[c] = base + change;
     }
-    head.totals[0] = static_cast<double>(p) * base_q + static_cast<double>(r) * block_q;
+    head.totals[0] = exact_q + static_cast<double>(r) * (static_cast<double>(block_q) - exact_q);
   }
 };
 
