@@ -105,10 +105,10 @@ $ela models || stop "the server does not answer"
 
 # --- 4. Generate -----------------------------------------------------------------------------------------------
 step "4/5  A real text, and how the model continues it"
-note "The text is deploy/quickstart.txt; the model was not trained on it."
+note "The end of deploy/quickstart.txt, a public document that the shipped model was not trained on:"
 echo
 printf '%s' "$dim"
-tail -n 12 deploy/quickstart.txt
+tail -n 5 deploy/quickstart.txt | fold -s -w 110
 printf '%s%s' "$off" "$green"
 $ela generate --file deploy/quickstart.txt -n "$tokens" --temperature 0.7 --top-p 0.95 --seed 11 --ignore-eos \
   --stats 2>"$run/stats"

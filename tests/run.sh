@@ -45,13 +45,8 @@ build() {  # PRESET
 }
 
 run_tests() {  # PRESET
-  local preset=$1
-  # Suppressions name system libraries that were built without the sanitizer, nothing of ours.
-  ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
-  LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0 \
-  TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp:halt_on_error=1:second_deadlock_stack=1 \
-    ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure --no-tests=error \
-    --output-log "$PWD/$logs/$preset-tests.log" "${@:2}"
+  # The presets name the sanitizers' options: suppressions are for system libraries alone.
+  ctest --preset "$1" -j "$jobs" --no-tests=error --output-log "$PWD/$logs/$1-tests.log"
 }
 
 for name in "${stages[@]}"; do
