@@ -110,7 +110,7 @@ echo
 printf '%s' "$dim"
 tail -n 5 deploy/quickstart.txt | fold -s -w 110
 printf '%s%s' "$off" "$green"
-$ela generate --file deploy/quickstart.txt -n "$tokens" --temperature 0.7 --top-p 0.95 --seed 11 --ignore-eos \
+$ela generate --file deploy/quickstart.txt -n "$tokens" --temperature 0.7 --top-p 0.95 --seed 11 \
   --stats 2>"$run/stats"
 code=$?
 printf '%s' "$off"
@@ -153,7 +153,7 @@ digest() {
 
 step "5/5  Live metrics, while 8 streams run at once"
 for seed in 1 2 3 4 5 6 7 8; do
-  $ela generate --file deploy/quickstart.txt -n 20000 --seed $seed --ignore-eos >/dev/null 2>&1 &
+  $ela generate "## Abstract" -n 20000 --seed $seed --ignore-eos >/dev/null 2>&1 &
   streams+=($!)
 done
 sleep 2  # long enough for a mean, short enough for a visitor

@@ -53,11 +53,11 @@ class Server:
 
     count = 0
 
-    def __init__(self, *flags, slots=8):
+    def __init__(self, *flags, slots=8, model=MODEL):
         Server.count += 1
         self.ready_file = FOLDER / f"ready-{Server.count}"
         self.log_path = FOLDER / f"server-{Server.count}.log"
-        command = [BIN / "ela-server", "--model", MODEL, "--listen", "127.0.0.1:0"]
+        command = [BIN / "ela-server", "--model", model, "--listen", "127.0.0.1:0"]
         command += ["--metrics-listen", "127.0.0.1:0", "--ready-file", self.ready_file]
         command += ["--slots", str(slots), *flags]
         self._log = open(self.log_path, "wb")
