@@ -67,6 +67,7 @@ done
 case " ${stages[*]} " in *" release "*)
   exec 3>&1
   stage "release: tests" run_tests release > >(tee "$logs/release-ctest.log" >&3)
+  wait $!  # until tee has written all of it
   exec 3>&- ;;
 esac
 
