@@ -8,12 +8,16 @@
 namespace ela {
 namespace {
 
-// Keeps `num_waiting` requests of each tenant in the engine and counts the tokens of those that
-// ended.
+// Keeps `num_waiting` requests of a tenant in the engine, of at most so many prompt and new tokens,
+// and counts the tokens of those that ended.
 class TenantLoad {
  public:
-  TenantLoad(EngineRig& rig, std::string tenant, int num_waiting)
-      : rig_(rig), tenant_(std::move(tenant)), num_waiting_(num_waiting) {}
+  TenantLoad(EngineRig& rig, std::string tenant, int num_waiting, int max_prompt, int max_new)
+      : rig_(rig),
+        tenant_(std::move(tenant)),
+        num_waiting_(num_waiting),
+        max_prompt_(max_prompt),
+        max_new_(max_new) {}
 
   void Refill(std::mt19937& random) {
     for (size_t i = 0; i < asked_.size();) {
@@ -26,7 +30,7 @@ class TenantLoad {
       asked_.pop_back();
     }
     while (static_cast<int>(asked_.size()) < num_waiting_) {
-      Request request = EngineRig::MakeRequest(1 + random() % 60, random() % 60);
+      Request request = EngineRig::MakeRequest(1 + random() % max_prompt_, random() % max_new_);
       request.tenant = tenant_;
       asked_.push_back(std::make_shared<RecordingSink>());
       ASSERT_TRUE(rig_.engine->Submit(std::move(request), asked_.back()).ok());
@@ -39,16 +43,20 @@ class TenantLoad {
   EngineRig& rig_;
   const std::string tenant_;
   const int num_waiting_;
+  const int max_prompt_;
+  const int max_new_;
   std::vector<std::shared_ptr<RecordingSink>> asked_;
 };
 
+// One writes long answers to short prompts and floods, the other reads long prompts: tokens count,
+// whichever way they go.
 TEST(EngineFairnessTest, FloodedEngineSharesTokensOneToThree) {
   EngineOptions options;
   options.tenants = {{"floods", 1}, {"modest", 3}};
   options.max_queue = 2000;
   EngineRig rig(options);
-  TenantLoad floods(rig, "floods", 600);
-  TenantLoad modest(rig, "modest", 12);
+  TenantLoad floods(rig, "floods", 600, 10, 100);
+  TenantLoad modest(rig, "modest", 12, 100, 10);
   std::mt19937 random(5);
   for (int turn = 0; turn < 20000; ++turn) {
     if (turn % 4 == 0) floods.Refill(random);
