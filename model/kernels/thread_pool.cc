@@ -20,59 +20,64 @@ ThreadPool::~ThreadPool() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stop_.store(true);
-    round_.fetch_add(1);
   }
   wake_.notify_all();
   for (std::thread& thread : threads_) thread.join();
 }
 
 void ThreadPool::Start(int64_t tasks, Function function, void* context) {
-  function_ = function;
-  context_ = context;
-  tasks_ = tasks;
-  next_.store(0, std::memory_order_relaxed);
-  busy_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
-  round_.fetch_add(1);  // sequentially consistent with sleepers_: no wake-up is lost
-  if (sleepers_.load() > 0) {
+  function_.store(function, std::memory_order_relaxed);
+  context_.store(context, std::memory_order_relaxed);
+  done_.store(0, std::memory_order_relaxed);
+  // Opens the job.
+  ticket_.store(((ticket_.load() >> 32) + 1) << 32 | static_cast<uint64_t>(tasks));
+  if (sleepers_.load() > 0) {  // both sequentially consistent: a thread that goes to sleep sees us
     std::lock_guard<std::mutex> lock(mutex_);
     wake_.notify_all();
   }
   Help(0);
-  for (int spins = 0; busy_.load(std::memory_order_acquire) > 0; ++spins) {
+  for (int spins = 0; done_.load(std::memory_order_acquire) < tasks; ++spins) {
     if (spins < kSpins) {
       Pause();
     } else {
-      std::this_thread::yield();  // a worker has lost its core: give it ours
+      std::this_thread::yield();  // a worker has lost its core in mid-task: give it ours
     }
   }
 }
 
 void ThreadPool::Help(int thread) {
-  for (;;) {
-    const int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
-    if (task >= tasks_) return;
-    function_(context_, task, thread);
+  uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  while (static_cast<uint32_t>(ticket) > 0) {
+    const Function function = function_.load(std::memory_order_relaxed);
+    void* const context = context_.load(std::memory_order_relaxed);
+    // Success means that the job was still open, so it is the one that we have just read.
+    if (ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
+                                      std::memory_order_acquire)) {
+      function(context, static_cast<uint32_t>(ticket) - 1, thread);
+      done_.fetch_add(1, std::memory_order_release);
+      ticket = ticket_.load(std::memory_order_acquire);
+    }
   }
 }
 
 void ThreadPool::Work(int thread) {
   ScopedFlushToZero flush;
-  uint64_t seen = 0;
-  for (;;) {
-    for (int spins = 0; round_.load(std::memory_order_acquire) == seen; ++spins) {
-      if (spins < kSpins) {
-        Pause();
-        continue;
-      }
+  uint64_t seen = 0;  // number of the last job that we helped with
+  while (!stop_.load(std::memory_order_relaxed)) {
+    int spins = 0;
+    while (spins < kSpins && ticket_.load(std::memory_order_acquire) >> 32 == seen) {
+      Pause();
+      ++spins;
+    }
+    if (spins == kSpins) {
       std::unique_lock<std::mutex> lock(mutex_);
       sleepers_.fetch_add(1);
-      wake_.wait(lock, [&] { return round_.load() != seen; });
+      wake_.wait(lock, [&] { return stop_.load() || ticket_.load() >> 32 != seen; });
       sleepers_.fetch_sub(1);
+      continue;
     }
-    seen = round_.load(std::memory_order_acquire);
-    if (stop_.load()) return;
+    seen = ticket_.load(std::memory_order_acquire) >> 32;
     Help(thread);
-    busy_.fetch_sub(1, std::memory_order_release);
   }
 }
 

@@ -46,17 +46,19 @@ class ThreadPool {
 
   void Start(int64_t tasks, Function function, void* context);
   void Work(int thread);
+  // Runs tasks of the current job until none is left to take.
   void Help(int thread);
 
   std::vector<std::thread> threads_;
 
-  // The job: written by Run before `round_` is raised, read after it was seen.
-  Function function_ = nullptr;
-  void* context_ = nullptr;
-  int64_t tasks_ = 0;
-  alignas(64) std::atomic<int64_t> next_{0};
-  alignas(64) std::atomic<uint64_t> round_{0};
-  alignas(64) std::atomic<int> busy_{0};  // threads that have not finished this round
+  // The job's number in the high 32 bits, its tasks not yet taken in the low. Taking one is one
+  // compare-and-swap, so a thread that wakes up late takes nothing of a job that is over, and Run
+  // waits for tasks, never for threads that are asleep.
+  alignas(64) std::atomic<uint64_t> ticket_{0};
+  // Of the current job; written while no task is open, so whoever took a task has read its own job.
+  std::atomic<Function> function_{nullptr};
+  std::atomic<void*> context_{nullptr};
+  alignas(64) std::atomic<uint32_t> done_{0};  // finished tasks of the current job
 
   std::mutex mutex_;  // guards only the sleep on `wake_`
   std::condition_variable wake_;

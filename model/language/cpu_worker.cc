@@ -200,10 +200,12 @@ void CpuWorker::Stage(size_t index) {
   output.target_logprobs.clear();
   output.logits.clear();
   output.top.clear();
-  output.routing.clear();
   const int64_t first_row = static_cast<int64_t>(tokens_.size());
   output.status = CheckItem(item, info_.max_step_tokens - first_row);
-  if (!output.status.ok()) return;
+  if (!output.status.ok()) {
+    output.routing.clear();
+    return;
+  }
   slot_taken_[item.slot] = static_cast<int32_t>(index) + 1;
   if (item.tokens.empty()) {
     tokens_.push_back(pool_->slot(item.slot).last_sampled);
@@ -232,7 +234,7 @@ void CpuWorker::PlanOutputs(size_t index, int64_t first_row) {
   output.target_logprobs.assign(item.targets.size(), 0.0f);
   if (item.logits) output.logits.resize(outputs * info_.vocab_size);
   output.top.resize(outputs * item.top_logprobs);
-  if (item.routing) output.routing.resize(outputs);
+  output.routing.resize(item.routing ? outputs : 0);  // rows keep what they have allocated
 }
 
 void CpuWorker::ProduceOutputs() {

@@ -1,5 +1,8 @@
 // The numbered rules of model/worker.h, held against the CPU worker.
+#include <atomic>
 #include <cmath>
+#include <cstdlib>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -7,6 +10,19 @@
 #include "gtest/gtest.h"
 #include "model/checkpoint/safetensors.h"
 #include "tests/model/worker_rig.h"
+
+// Counts every allocation of this program, to show that a step makes none. Not inlined: the
+// compiler would see malloc through new and call the pair mismatched.
+static std::atomic<int64_t> allocations{0};
+
+__attribute__((noinline)) void* operator new(size_t bytes) {
+  ++allocations;
+  void* memory = std::malloc(bytes == 0 ? 1 : bytes);
+  if (memory == nullptr) std::abort();
+  return memory;
+}
+__attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
+__attribute__((noinline)) void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace ela {
 namespace {
@@ -203,6 +219,35 @@ TEST_F(WorkerContractTest, DraftsChangeNothing) {
   const StepOutput a = RunItem(worker_.get(), plain), b = RunItem(worker_.get(), drafted);
   EXPECT_EQ(a.sampled, b.sampled);
   EXPECT_TRUE(b.accepted_drafts.empty());
+}
+
+// Prefill chunks beside decode tokens, sampled, scored and with logits; threads too.
+TEST_F(WorkerContractTest, AStepAllocatesNothingOnceItsOutputsHaveGrown) {
+  rig_.options().num_threads = 2;
+  auto worker = rig_.Make();
+  SamplingParams params;
+  params.top_p = 0.9f;
+  params.presence_penalty = 0.5f;
+  for (int32_t slot = 0; slot < 4; ++slot) ASSERT_TRUE(worker->ResetSlot(slot, "").ok());
+  int64_t before = 0;
+  for (int64_t step = 0; step < 20; ++step) {
+    StepItem items[4];
+    for (int32_t slot = 0; slot < 4; ++slot) {
+      const int64_t n = slot == 0 ? 20 : 1;
+      items[slot] =
+          Absorb(slot, First(n), step * n, slot == 1 ? OutputMode::kEvery : OutputMode::kLast);
+      items[slot].sampling = &params;
+      items[slot].recent_tokens = First(30);
+      items[slot].top_logprobs = 5;
+      items[slot].routing = slot == 2;
+      if (slot == 0) items[slot].targets = First(n);
+    }
+    if (step == 2) before = allocations.load();
+    worker->Enqueue(items);
+    StepResult& result = worker->Wait();
+    for (size_t i = 0; i < result.num_items; ++i) ASSERT_TRUE(result.items[i].status.ok());
+  }
+  EXPECT_EQ(allocations.load() - before, 0);
 }
 
 TEST_F(WorkerContractTest, SlotsThatHoldNothingCannotBeCopiedSavedOrRewound) {
