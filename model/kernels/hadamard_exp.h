@@ -203,18 +203,26 @@ struct HadamardExp {
       if (merged > 0) Exp(base_exponent(tag, d) - largest).Store(moved + d);
     });
     for (int64_t d = 0; d < head.width; ++d) {
-      double mass = merged > 0 ? static_cast<double>(moved[d]) * head.row_sum[d] : 0.0;
-      for (int j = 0; j < kBlock; ++j) mass += static_cast<double>(w[j * stride + d]);
-      head.row_sum[d] = mass;
+      head.row_sum[d] = merged > 0 ? static_cast<double>(moved[d]) * head.row_sum[d] : 0.0;
       head.row_max[d] = top[d];
-      const float divisor = static_cast<float>(mass);
-      float total = 0.0f;
+    }
+    for (int j = 0; j < kBlock; ++j) {
+      const float* row = w + j * stride;
+      for (int64_t d = 0; d < head.width; ++d) head.row_sum[d] += static_cast<double>(row[d]);
+    }
+    ForLanes<V>(head.width, [&](auto tag, int64_t d) {
+      using T = decltype(tag);
+      const T mass = FromDouble(head.row_sum + d, tag);
+      T total = T::Set(0.0f);
       for (int j = 0; j < kBlock; ++j) {
-        const float share = w[j * stride + d] / divisor;
-        shares[d * kBlock + j] = share;
-        total += share;
+        const T share = T::Load(w + j * stride + d) / mass;
+        share.Store(w + j * stride + d);
+        total = total + share;
       }
-      moved[d] = total;
+      total.Store(moved + d);
+    });
+    for (int64_t d = 0; d < head.width; ++d) {
+      for (int j = 0; j < kBlock; ++j) shares[d * kBlock + j] = w[j * stride + d];
     }
     for (int64_t b = 0; b < head.value_stride; b += kColumnBlock) {
       const int64_t width =

@@ -82,8 +82,8 @@ CpuWorker::CpuWorker(const LanguageConfig& config, LanguageWeights weights, Work
       compute_{kernels, threads_},
       pool_(std::move(pool)),
       model_(config_, weights_, pool_->layout(), compute_, info_.max_step_tokens),
-      samplers_(num_threads, Sampler(kernels, config.vocab_size)),
       logits_(LanguageModel::kLogitRows * model_.logits_ld()) {
+  for (int i = 0; i < num_threads; ++i) samplers_.emplace_back(kernels, config.vocab_size);
   items_.reserve(info_.max_step_items);
   tokens_.reserve(info_.max_step_tokens);
   sequences_.reserve(info_.max_step_items);

@@ -10,6 +10,7 @@
 
 #include "model/config.h"
 #include "model/kernels/aligned_buffer.h"
+#include "model/kernels/generic_attention.h"
 #include "model/kernels/kernels.h"
 #include "model/language/state_layout.h"
 
@@ -160,6 +161,47 @@ inline std::vector<double> Definition(AttentionKernel kernel, const HeadInputs& 
     for (int64_t i = 0; i < d; ++i) y[i] += weight * inputs.v[j * d + i];
   }
   return y;
+}
+
+// The kernels as feature maps, k(a, b) = phi(a)·psi(b) (docs/model.md 1, the table of kernels).
+inline FeatureMaps MapsOf(AttentionKernel kernel, int64_t width) {
+  const auto square = [](absl::Span<const double> x) {
+    double sum = 0;
+    for (double value : x) sum += value * value;
+    return sum;
+  };
+  FeatureMaps maps;
+  if (kernel == AttentionKernel::kHadamardExp) {
+    maps.features = width;
+    maps.phi = [](absl::Span<const double> a, absl::Span<double> f) {
+      for (size_t i = 0; i < a.size(); ++i) f[i] = std::exp(a[i]);
+    };
+    maps.psi = maps.phi;
+    return maps;
+  }
+  if (kernel == AttentionKernel::kDirMag) {
+    maps.features = width + 1;
+    maps.phi = [square](absl::Span<const double> a, absl::Span<double> f) {
+      const double norm = std::max(std::sqrt(square(a)), 1e-12), magnitude = square(a) + 1;
+      for (size_t i = 0; i < a.size(); ++i) f[i] = magnitude * a[i] / norm;
+      f[a.size()] = magnitude;
+    };
+    maps.psi = maps.phi;
+    return maps;
+  }
+  const double sign = kernel == AttentionKernel::kSumSq ? 1 : -1;
+  maps.features = width + 2;
+  maps.phi = [square](absl::Span<const double> a, absl::Span<double> f) {
+    std::copy(a.begin(), a.end(), f.begin());
+    f[a.size()] = square(a);
+    f[a.size() + 1] = 1;
+  };
+  maps.psi = [square, sign](absl::Span<const double> b, absl::Span<double> f) {
+    for (size_t i = 0; i < b.size(); ++i) f[i] = sign * 2 * b[i];
+    f[b.size()] = 1;
+    f[b.size() + 1] = square(b);
+  };
+  return maps;
 }
 
 // Largest difference between `y` ([n, D], of tokens [begin, begin + n)) and the definition.
