@@ -118,14 +118,14 @@ TEST_F(ClientTest, RangeCallbackAndCollectReadTheSameStream) {
 }
 
 TEST_F(ClientTest, SendsEveryFieldAndLeavesAbsentOnesAbsent) {
-  v1::GenerateRequest seen;
-  std::string tenant;
+  Seen<v1::GenerateRequest> seen_request;
+  Seen<std::string> tenant;
   server_.OnGenerate({[&](grpc::ServerContext* context, const v1::GenerateRequest& request,
                           grpc::ServerWriter<v1::GenerateResponse>* writer) {
-    seen = request;
+    seen_request.Set(request);
     const auto found = context->client_metadata().find("ela-tenant");
     if (found != context->client_metadata().end()) {
-      tenant.assign(found->second.data(), found->second.size());
+      tenant.Set(std::string(found->second.data(), found->second.size()));
     }
     return Says({})(context, request, writer);
   }});
@@ -146,7 +146,8 @@ TEST_F(ClientTest, SendsEveryFieldAndLeavesAbsentOnesAbsent) {
 
   ASSERT_TRUE(client->Generate(params).Collect().ok());
 
-  EXPECT_EQ(tenant, "press");
+  const v1::GenerateRequest seen = seen_request.Get();
+  EXPECT_EQ(tenant.Get(), "press");
   EXPECT_EQ(seen.model(), "tiny");
   EXPECT_THAT(seen.token_ids().ids(), ElementsAre(5, 6));
   EXPECT_TRUE(seen.sampling().has_temperature());
@@ -364,10 +365,10 @@ TEST_F(ClientTest, AStreamWithoutAFinishIsAnError) {
 }
 
 TEST_F(ClientTest, ScoreSumsWhatItStreamsAndReturnsTheServersSummary) {
-  v1::ScoreRequest seen;
+  Seen<v1::ScoreRequest> seen;
   server_.OnScore([&seen](grpc::ServerContext*, const v1::ScoreRequest& request,
                           grpc::ServerWriter<v1::ScoreResponse>* writer) {
-    seen = request;
+    seen.Set(request);
     for (int i = 0; i < 2; ++i) {
       v1::ScoreResponse response;
       response.mutable_scores()->set_first_position(1 + 2 * i);
@@ -392,7 +393,7 @@ TEST_F(ClientTest, ScoreSumsWhatItStreamsAndReturnsTheServersSummary) {
   while (auto chunk = stream.Next()) positions.push_back(chunk->first_position);
 
   ASSERT_TRUE(stream.status().ok()) << stream.status();
-  EXPECT_TRUE(seen.start_with_eos());
+  EXPECT_TRUE(seen.Get().start_with_eos());
   EXPECT_THAT(positions, ElementsAre(1, 3));
   EXPECT_EQ(stream.so_far().num_tokens, 4);
   EXPECT_EQ(stream.so_far().total_logprob, -3.0);

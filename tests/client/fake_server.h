@@ -40,6 +40,25 @@ inline grpc::Status Busy(grpc::StatusCode code, const std::string& message,
   return WithDetails(code, message, {&retry});
 }
 
+// What a handler leaves for the test. A call's end orders the two in truth, but over a socket,
+// where the thread sanitizer does not see it.
+template <typename T>
+class Seen {
+ public:
+  void Set(T value) {
+    absl::MutexLock lock(&mutex_);
+    value_ = std::move(value);
+  }
+  T Get() const {
+    absl::MutexLock lock(&mutex_);
+    return value_;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  T value_ ABSL_GUARDED_BY(mutex_);
+};
+
 class FakeServer final : public v1::Generation::Service {
  public:
   using GenerateHandler = std::function<grpc::Status(
