@@ -69,11 +69,13 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
   std::string config_file;
   std::vector<std::string> directories, names;
   app.add_option("--model", directories, "directory of a checkpoint; may be given several times")
-      ->type_name("DIR");
+      ->type_name("DIR")
+      ->allow_extra_args(false);
   app.add_option("--model-name", names,
                  "name of the model in requests, in the order of --model; default: the directory's "
                  "last component")
-      ->type_name("NAME");
+      ->type_name("NAME")
+      ->allow_extra_args(false);
   app.add_option("--config", config_file, "JSON file with settings (docs/server.md)")
       ->type_name("FILE");
   app.add_flag("--check", result.check,

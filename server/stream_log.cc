@@ -11,19 +11,6 @@
 namespace ela {
 namespace {
 
-void LogGrpc(gpr_log_func_args* args) {
-  switch (args->severity) {
-    case GPR_LOG_SEVERITY_ERROR:
-      spdlog::warn("source=grpc message=\"{}\"", args->message);
-      break;
-    case GPR_LOG_SEVERITY_INFO:
-      spdlog::debug("source=grpc message=\"{}\"", args->message);
-      break;
-    default:
-      spdlog::trace("source=grpc message=\"{}\"", args->message);
-  }
-}
-
 // A value that may hold anything a caller chose stays one value on one line.
 std::string Quoted(absl::string_view text) {
   std::string quoted = "\"";
@@ -32,6 +19,13 @@ std::string Quoted(absl::string_view text) {
     quoted.push_back(static_cast<unsigned char>(c) < ' ' ? ' ' : c);
   }
   return quoted + "\"";
+}
+
+// At debug: what an operator must know of a failed call or address the server says itself.
+void LogGrpc(gpr_log_func_args* args) {
+  if (spdlog::should_log(spdlog::level::debug)) {
+    spdlog::debug("source=grpc message={}", Quoted(args->message));
+  }
 }
 
 }  // namespace
