@@ -108,9 +108,9 @@ step "4/5  A real text, and how the model continues it"
 note "The end of deploy/quickstart.txt, a public document that the shipped model was not trained on:"
 echo
 printf '%s' "$dim"
-tail -n 5 deploy/quickstart.txt | fold -s -w 110
+tail -n 5 deploy/quickstart.txt | fold -s -w 100
 printf '%s%s' "$off" "$green"
-$ela generate --file deploy/quickstart.txt -n "$tokens" --temperature 0.7 --top-p 0.95 --seed 11 \
+$ela generate --file deploy/quickstart.txt -n "$tokens" --temperature 0.5 --top-p 0.95 --seed 1 \
   --stats 2>"$run/stats"
 code=$?
 printf '%s' "$off"
