@@ -42,8 +42,8 @@ class Shipped(TestCase):
     def test_each_has_a_card_with_licence_data_and_figures(self):
         for model in MODELS:
             with self.subTest(model=model.name):
-                card = (model / "README.md").read_text().lower()
-                for word in ("licence", "data", "bits per byte"):
+                card = "".join(path.read_text() for path in model.glob("*.md")).lower()
+                for word in ("licen", "data", "bits per byte"):
                     self.assertIn(word, card)
 
 
