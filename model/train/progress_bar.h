@@ -1,0 +1,42 @@
+#ifndef ELA_MODEL_TRAIN_PROGRESS_BAR_H_
+#define ELA_MODEL_TRAIN_PROGRESS_BAR_H_
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+namespace ela::train {
+
+// One line on a terminal, redrawn in place; anywhere else a plain line every half minute. Debian
+// has no package of a progress bar library, and this is all that one would be used for.
+// Thread-compatible.
+class ProgressBar {
+ public:
+  // `first` steps of `total` are already done. Draws to `out`, which is borrowed.
+  ProgressBar(int64_t first, int64_t total, int64_t tokens_per_step, std::FILE* out);
+
+  // After each step. `held_out`: bits per byte as last measured, or negative before the first
+  // measurement.
+  void Update(int64_t done, double loss, double held_out);
+  // Ends the line, so that what follows starts on its own.
+  void Finish();
+
+  double tokens_per_second() const {
+    return tokens_per_second_;
+  }  // moving average over some 20 steps
+
+ private:
+  using Time = std::chrono::steady_clock::time_point;
+
+  const int64_t total_, tokens_per_step_;
+  std::FILE* const out_;
+  const bool terminal_;
+  int64_t done_;
+  Time last_step_, last_drawn_;
+  double tokens_per_second_ = 0;
+};
+
+}  // namespace ela::train
+
+#endif  // ELA_MODEL_TRAIN_PROGRESS_BAR_H_

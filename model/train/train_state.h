@@ -1,0 +1,37 @@
+// What a run needs to go on exactly where it was: one file, replaced as a whole, so that kill -9 at
+// any moment leaves the last complete state.
+#ifndef ELA_MODEL_TRAIN_TRAIN_STATE_H_
+#define ELA_MODEL_TRAIN_TRAIN_STATE_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/train/optimizer.h"
+#include "model/train/parameters.h"
+
+namespace ela::train {
+
+struct TrainPosition {
+  int64_t step = 0;           // steps done
+  std::string settings;       // ToJson(TrainSettings)
+  std::string corpus_digest;  // of the training stream
+};
+
+std::string TrainStatePath(const std::string& run_directory);  // DIR/training.safetensors
+
+// Errors: those of WriteSafetensors.
+absl::Status SaveTrainState(const std::string& run_directory, const TrainPosition& position,
+                            const Parameters& parameters, const Optimizer& optimizer);
+
+// Reads the position alone. Errors: kNotFound, kInvalidArgument, kDataLoss.
+absl::StatusOr<TrainPosition> LoadTrainPosition(const std::string& run_directory);
+
+// Fills `parameters` and `optimizer`, which were made from the same settings. Errors as above.
+absl::Status LoadTrainState(const std::string& run_directory, const Parameters& parameters,
+                            const Optimizer& optimizer);
+
+}  // namespace ela::train
+
+#endif  // ELA_MODEL_TRAIN_TRAIN_STATE_H_
