@@ -1,9 +1,9 @@
 #include "model/train/checkpoint_directory.h"
 
 #include <filesystem>
-#include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "model/checkpoint/atomic_file.h"
 #include "model/status_macros.h"
 
 namespace ela::train {
@@ -29,14 +29,6 @@ absl::Status CopyTokenizer(const std::string& from, const std::string& to) {
   return absl::OkStatus();
 }
 
-absl::Status WriteText(const std::string& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << text;
-  file.close();
-  if (file) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat(path, ": cannot be written"));
-}
-
 }  // namespace
 
 absl::StatusOr<DType> ParseExportType(absl::string_view word) {
@@ -52,7 +44,7 @@ absl::Status WriteCheckpointDirectory(const std::string& directory, const Langua
   fs::create_directories(directory, error);
   if (error) return absl::UnavailableError(absl::StrCat(directory, ": ", error.message()));
   ELA_RETURN_IF_ERROR(CopyTokenizer(tokenizer_directory, directory));
-  ELA_RETURN_IF_ERROR(WriteText(directory + "/config.json", ToJson(config)));
+  ELA_RETURN_IF_ERROR(WriteFileAtomically(directory + "/config.json", {ToJson(config)}));
 
   std::vector<at::Tensor> kept;  // owns what the views point to
   std::vector<NamedTensor> tensors;

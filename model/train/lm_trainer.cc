@@ -101,6 +101,7 @@ class Run {
       ELA_ASSIGN_OR_RETURN(const StepLoss loss, Step());
       ++position_.step;
       result.last_loss = loss.loss;
+      if (options_.after_step) options_.after_step(position_.step);
       if (!options_.quiet) bar.Update(position_.step, loss.loss, bits);
       Log({{"step", position_.step},
            {"loss", loss.loss},

@@ -25,6 +25,8 @@ struct RunOptions {
       20000;  // of the held-out documents, between steps; all of them at the end
   DType export_type = DType::kF32;
   bool quiet = false;
+  std::function<void(int64_t step)>
+      after_step;  // called with the steps done, before their state is saved
 };
 
 struct TrainResult {
