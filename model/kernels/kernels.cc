@@ -6,7 +6,7 @@ extern const Kernels kPortableKernels;
 extern const Kernels kReferenceKernels;
 
 const Kernels* FindKernels(absl::string_view name) {
-  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool v3 = __builtin_cpu_supports("x86-64-v3");
   if (name == "reference") return &kReferenceKernels;
   if (name == "portable") return v3 ? &kPortableKernels : nullptr;
   if (name.empty()) return v3 ? &kPortableKernels : &kReferenceKernels;

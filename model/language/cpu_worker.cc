@@ -342,7 +342,8 @@ absl::Status CpuWorker::BeginSave(int32_t slot, std::string* blob) {
 
 absl::Status CpuWorker::BeginLoad(int32_t slot, absl::Span<const char> blob) {
   ELA_RETURN_IF_ERROR(CheckSlot(slot));
-  ELA_ASSIGN_OR_RETURN(const StateHeader header, ReadStateHeader(pool_->layout(), blob));
+  ELA_ASSIGN_OR_RETURN(const StateHeader header,
+                       ReadStateHeader(pool_->layout(), blob, pool_->memory(slot)));
   if (header.model_fingerprint != info_.model_fingerprint ||
       header.lobe_fingerprint != info_.lobe_fingerprint) {
     return absl::FailedPreconditionError(

@@ -172,8 +172,8 @@ void SaveState(const StateLayout& layout, const StateHeader& header, char* slot,
   std::memcpy(blob->data(), &prefix, sizeof(Prefix));
 }
 
-absl::StatusOr<StateHeader> ReadStateHeader(const StateLayout& layout,
-                                            absl::Span<const char> blob) {
+absl::StatusOr<StateHeader> ReadStateHeader(const StateLayout& layout, absl::Span<const char> blob,
+                                            char* slot) {
   Prefix prefix;
   if (blob.size() < sizeof(Prefix)) {
     return absl::DataLossError(absl::StrCat(
@@ -199,9 +199,8 @@ absl::StatusOr<StateHeader> ReadStateHeader(const StateLayout& layout,
   }
   uint32_t words[12];
   DescribeLayout(layout, words);
-  std::string scratch(layout.slot_bytes(), '\0');
   if (std::memcmp(words, prefix.layout, sizeof(words)) != 0 || prefix.position < 0 ||
-      PayloadBytes(layout, prefix.position, scratch.data()) != prefix.payload_bytes) {
+      PayloadBytes(layout, prefix.position, slot) != prefix.payload_bytes) {
     return absl::FailedPreconditionError(
         "the saved state has another layout (layers, heads, kernels or convolution) than this "
         "model");

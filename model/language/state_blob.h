@@ -28,7 +28,8 @@ void SaveState(const StateLayout& layout, const StateHeader& header, char* slot,
 
 // Reads the header alone, checking magic, version, length and checksum. Errors: kDataLoss
 // (damaged), kFailedPrecondition (a version or layout that this build does not read).
-absl::StatusOr<StateHeader> ReadStateHeader(const StateLayout& layout, absl::Span<const char> blob);
+absl::StatusOr<StateHeader> ReadStateHeader(const StateLayout& layout, absl::Span<const char> blob,
+                                            char* slot);
 
 // Fills `slot` from a blob that ReadStateHeader has accepted. What the tail implies is not
 // computed.
