@@ -50,13 +50,16 @@ inline float FromBits(int32_t bits) {
 }
 // p * 2^n, where `magic` is n + kRoundingMagic and |n| <= 252: in two factors, each a normal float.
 inline F1 ScaleByPowerOfTwo(F1 p, F1 magic) {
+  // Unsigned, because a NaN comes through here too and its bits are no exponent.
   const int32_t n = Bits(magic.v) - kRoundingMagicBits;
-  const int32_t half = n >> 1;
-  return {p.v * FromBits((half + 127) << 23) * FromBits((n - half + 127) << 23)};
+  const uint32_t half = static_cast<uint32_t>(n >> 1);
+  const uint32_t rest = static_cast<uint32_t>(n) - half;
+  return {p.v * FromBits(static_cast<int32_t>((half + 127) << 23)) *
+          FromBits(static_cast<int32_t>((rest + 127) << 23))};
 }
 // x = mantissa * 2^exponent with the mantissa in [sqrt(1/2), sqrt(2)); x positive and normal.
 inline void SplitExponent(F1 x, F1* mantissa, F1* exponent) {
-  const int32_t bits = Bits(x.v) - kSqrtHalfBits;
+  const auto bits = static_cast<int32_t>(static_cast<uint32_t>(Bits(x.v)) - kSqrtHalfBits);
   exponent->v = static_cast<float>(bits >> 23);
   mantissa->v = FromBits((bits & 0x007fffff) + kSqrtHalfBits);
 }
