@@ -199,6 +199,35 @@ TEST_P(WorkerExactnessTest, ATokenSampledInTheSlotIsAbsorbedAsIfItWereGiven) {
             0);
 }
 
+// The paper's widths: a lobe of four column blocks, weights in bfloat16 and in float32.
+TEST(WorkerWidthTest, ThePapersWidthsAreExactToo) {
+  LanguageConfig config = PaperConfig();
+  config.vocab_size = 100;
+  config.num_hidden_layers = 1;
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    WorkerRig rig(config, 1, dtype);
+    auto worker = rig.Make();
+    const std::vector<TokenId> tokens = rig.Tokens(75, 5);
+    std::vector<float> truth;
+    ASSERT_TRUE(worker->ResetSlot(0, "").ok());
+    for (int64_t p = 0; p < 75; ++p) {
+      const StepOutput output = RunItem(worker.get(), Absorb(0, {&tokens[p], 1}, p));
+      ASSERT_TRUE(output.status.ok()) << output.status;
+      truth.insert(truth.end(), output.logits.begin(), output.logits.end());
+    }
+    for (const int64_t chunk : {7, 16, 75}) {
+      ASSERT_TRUE(worker->ResetSlot(1, "").ok());
+      for (int64_t p = 0; p < 75; p += chunk) {
+        const int64_t n = std::min<int64_t>(chunk, 75 - p);
+        const StepOutput output =
+            RunItem(worker.get(), Absorb(1, absl::MakeSpan(tokens).subspan(p, n), p));
+        EXPECT_EQ(DifferingBits(output.logits.data(), &truth[p * 100], n * 100), 0)
+            << "chunk " << chunk << ", position " << p;
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Structures, WorkerExactnessTest,
     testing::Combine(testing::Values("paper", "extended", "large_exponents"),

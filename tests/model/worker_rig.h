@@ -18,8 +18,9 @@ namespace ela {
 
 class WorkerRig {
  public:
-  explicit WorkerRig(const LanguageConfig& config, uint32_t seed = 1) : config_(config) {
-    WriteRandomCheckpoint(config, seed, directory_.path());
+  explicit WorkerRig(const LanguageConfig& config, uint32_t seed = 1, DType dtype = DType::kF32)
+      : config_(config) {
+    WriteRandomCheckpoint(config, seed, directory_.path(), dtype);
     options_.directory = directory_.path();
     options_.num_slots = 33;
     options_.max_step_tokens = 1024;
