@@ -19,7 +19,7 @@ constexpr char kDescription[] =
 
 constexpr char kExamples[] = R"(
 Examples:
-  ela-server --model deploy/models/ela-base
+  ela-server --model deploy/models/ela-7m
       serves one model on 127.0.0.1:50051, metrics on http://127.0.0.1:9464/metrics
   ela-server --model DIR --listen 0.0.0.0:50051 --slots 256 --max-new-tokens 4096
       reachable from other machines, 256 sequences at once
