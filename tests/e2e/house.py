@@ -77,6 +77,11 @@ class Server:
             self.address, options=[("grpc.max_send_message_length", -1)]
         )
         self.generation = generation_grpc.GenerationStub(self.channel)
+        # A client that takes 4 KB ahead of what it reads: a pause shows after hundreds of tokens.
+        self.narrow_channel = grpc.insecure_channel(
+            self.address, options=[("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 4096)]
+        )
+        self.narrow = generation_grpc.GenerationStub(self.narrow_channel)
         self.models = models_grpc.ModelsStub(self.channel)
 
     def _ready_or_gone(self):
@@ -90,6 +95,7 @@ class Server:
 
     def __exit__(self, *_):
         self.channel.close()
+        self.narrow_channel.close()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()

@@ -122,7 +122,7 @@ class Overloaded(TestCase):
 class SlowReader(TestCase):
     def test_a_reader_that_stops_pauses_itself_alone(self):
         with Server(*ENDLESS, slots=2) as server:
-            lazy = server.generation.Generate(endless(logprobs=True, top_logprobs=20))
+            lazy = server.narrow.Generate(endless())
             next(lazy)
             wait_until(lambda: server.metric("ela_requests_paused") == 1, "the reader is waited for")
             for _ in range(3):
@@ -136,7 +136,7 @@ class SlowReader(TestCase):
 
     def test_a_reader_that_never_comes_back_loses_its_slot(self):
         with Server(*ENDLESS, "--slow-reader-seconds", "1") as server:
-            lazy = server.generation.Generate(endless(logprobs=True, top_logprobs=20))
+            lazy = server.narrow.Generate(endless())
             next(lazy)
             wait_until(lambda: server.metric("ela_requests_paused") == 1, "the reader is waited for")
             wait_until(server.idle, "its slot is free")
