@@ -110,7 +110,7 @@ echo
 printf '%s' "$dim"
 tail -n 5 deploy/quickstart.txt | fold -s -w 100
 printf '%s%s' "$off" "$green"
-$ela generate --file deploy/quickstart.txt -n "$tokens" --temperature 0.5 --top-p 0.95 --seed 1 \
+$ela generate --file deploy/quickstart.txt -n "$tokens" --temperature 0.75 --top-p 0.9 --min-p 0.02 --seed 8 \
   --stats 2>"$run/stats"
 code=$?
 printf '%s' "$off"
