@@ -1,6 +1,8 @@
 #include "model/train/checkpoint_directory.h"
 
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "model/checkpoint/atomic_file.h"
@@ -11,20 +13,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Read and written anew: a copy of the file would take over its permissions, and the next one could
+// not replace it where the original is read-only.
 absl::Status CopyTokenizer(const std::string& from, const std::string& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
+  for (const std::string name : {"tokenizer.json", "tokenizer_config.json"}) {
     const fs::path source = fs::path(from) / name, target = fs::path(to) / name;
     std::error_code error;
-    if (!fs::exists(source, error)) {
-      if (std::string(name) == "tokenizer_config.json") continue;
-      return absl::NotFoundError(absl::StrCat(source.string(), ": no such file"));
-    }
     if (fs::equivalent(source, target, error)) continue;
-    fs::copy_file(source, target, fs::copy_options::overwrite_existing, error);
-    if (error) {
-      return absl::UnavailableError(absl::StrCat("copying ", source.string(), " to ",
-                                                 target.string(), ": ", error.message()));
+    std::ifstream file(source, std::ios::binary);
+    if (!file) {
+      if (name == "tokenizer_config.json") continue;
+      return absl::NotFoundError(absl::StrCat(source.string(), ": cannot be opened"));
     }
+    const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+    ELA_RETURN_IF_ERROR(WriteFileAtomically(target.string(), {bytes}));
   }
   return absl::OkStatus();
 }
