@@ -17,29 +17,29 @@ at::Tensor Later(const at::Tensor& x, int64_t delay) {
 struct ShortConvFunction : torch::autograd::Function<ShortConvFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
                             const at::Tensor& weight) {
-    context->save_for_backward({x, weight});
     const int64_t taps = weight.size(1);
-    at::Tensor y = x * weight.select(1, taps - 1);
+    const at::Tensor tap = weight.t().contiguous();  // [W, channels]: rows that vectorise
+    context->save_for_backward({x, tap});
+    at::Tensor y = x * tap[taps - 1];
     for (int64_t delay = 1; delay < std::min(taps, x.size(1)); ++delay) {
-      Later(y, delay).addcmul_(Earlier(x, delay), weight.select(1, taps - 1 - delay));
+      Later(y, delay).addcmul_(Earlier(x, delay), tap[taps - 1 - delay]);
     }
     return y;
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1], &dy = gradients[0];
-    const int64_t taps = weight.size(1);
-    at::Tensor dx = dy * weight.select(1, taps - 1);
-    at::Tensor dweight = at::zeros_like(weight);
-    dweight.select(1, taps - 1).copy_((dy * x).sum(at::IntArrayRef{0, 1}));
+    const at::Tensor &x = saved[0], &tap = saved[1], &dy = gradients[0];
+    const int64_t taps = tap.size(0);
+    at::Tensor dx = dy * tap[taps - 1];
+    at::Tensor dtap = at::zeros_like(tap);
+    dtap[taps - 1].copy_((dy * x).sum(at::IntArrayRef{0, 1}));
     for (int64_t delay = 1; delay < std::min(taps, x.size(1)); ++delay) {
-      const int64_t tap = taps - 1 - delay;
-      Earlier(dx, delay).addcmul_(Later(dy, delay), weight.select(1, tap));
-      dweight.select(1, tap).copy_(
-          (Later(dy, delay) * Earlier(x, delay)).sum(at::IntArrayRef{0, 1}));
+      const int64_t j = taps - 1 - delay;
+      Earlier(dx, delay).addcmul_(Later(dy, delay), tap[j]);
+      dtap[j].copy_((Later(dy, delay) * Earlier(x, delay)).sum(at::IntArrayRef{0, 1}));
     }
-    return {dx, dweight};
+    return {dx, dtap.t()};
   }
 };
 
