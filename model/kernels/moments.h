@@ -103,7 +103,7 @@ struct Moments {
       }
       const float* score = scores + i * kBlock;
       for (int j = 0; j <= t + i; ++j) total += score[j];
-      if (total > 0.0f) {
+      if (total != 0.0f) {  // NaN goes this way too, and stays NaN
         Product<V, Start::kAdd>(1, head.value_stride, t + i + 1, score, kBlock, head.values,
                                 head.value_stride, sum, head.value_stride);
       } else {

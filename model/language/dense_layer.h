@@ -27,7 +27,7 @@ void ForTiles(ThreadPool& threads, int64_t m, int64_t panels, Body body) {
   const int64_t row_chunks = (m + kRowChunk - 1) / kRowChunk;
   int64_t column_chunks = 1;
   if (threads.num_threads() > 1) {
-    // Two tasks per thread even out a slow core; under 64 panel-rows a task is not worth waking
+    // Two tasks per thread even out a slow core; a task of under 6 panel-rows is not worth waking
     // for.
     const int64_t wanted = (2 * threads.num_threads() + row_chunks - 1) / row_chunks;
     const int64_t worth = std::max<int64_t>(1, panels * std::min(m, kRowChunk) / 6);

@@ -1,5 +1,6 @@
 // The block form of every attention kernel against its definition (docs/model.md 1): all small
 // shapes, every cut into chunks, and the inputs that break other forms.
+#include <cmath>
 #include <cstring>
 #include <random>
 #include <string>
@@ -135,11 +136,39 @@ INSTANTIATE_TEST_SUITE_P(Forms, AttentionTest,
                                          Form{AttentionKernel::kDirMag, false}),
                          [](const auto& info) { return FormName(info.param); });
 
+// Values are finite here: only the weights can tell that something went wrong.
+TEST_P(AttentionTest, AKeyThatIsNotANumberOrOverflowsShowsInEveryLaterOutput) {
+  for (const float bad : {NAN, 1e25f}) {
+    // The exponential kernel takes any finite key.
+    if (bad == 1e25f && GetParam().kernel == AttentionKernel::kHadamardExp) continue;
+    for (const int64_t token : {16, 20, 31}) {
+      HeadInputs inputs = Inputs(80, 8, 1.0f);
+      inputs.k[token * 8 + 3] = bad;
+      HeadRig rig = Rig(portable_, 8);
+      const std::vector<float> y = rig.Run(inputs, 0, 80);
+      for (int64_t t = 0; t < 80; ++t) {
+        ASSERT_EQ(std::isnan(y[t * 8]), t >= token)
+            << "key " << bad << " at " << token << ": " << t;
+      }
+    }
+  }
+}
+
 class HadamardExpTest : public AttentionTest {};
 
 // float32 holds an exponent of 400 to 3e-5: the error of the inputs' own sum.
 TEST_P(HadamardExpTest, KeysOfTwoHundredEitherWay) {
   EXPECT_LE(Worst(Inputs(100, 16, 200.0f)), 2e-4);
+}
+
+// The largest float32 either way: differences of keys overflow, exponents relative to shifts do
+// not.
+TEST_P(HadamardExpTest, KeysAtTheEndsOfFloat32) {
+  HeadInputs inputs = Inputs(80, 8, 2.0f);
+  for (float& k : inputs.k) {
+    if (bits_() % 3 == 0) k = bits_() % 2 == 0 ? 3e38f : -3e38f;
+  }
+  EXPECT_LE(Worst(inputs), 2e-4);
 }
 
 TEST_P(HadamardExpTest, KeysThatRiseByAThousandPerBlock) {
