@@ -16,6 +16,8 @@ namespace ela {
 namespace {
 
 constexpr int32_t kMaxTopLogprobs = 20;
+// Of a saved state: no sequence gets there, and none that starts there overflows.
+constexpr int64_t kMaxPosition = int64_t{1} << 48;
 
 int AvailableCores() {
   cpu_set_t cores;
@@ -351,6 +353,13 @@ absl::Status CpuWorker::BeginLoad(int32_t slot, absl::Span<const char> blob) {
                      " with lobe ", header.lobe_fingerprint.substr(0, 12), ", this worker serves ",
                      info_.model_fingerprint.substr(0, 12), " with lobe ",
                      info_.lobe_fingerprint.substr(0, 12)));
+  }
+  // A checksum is no proof of origin: what indexes memory later is checked here.
+  if (header.last_sampled < -1 || header.last_sampled >= info_.vocab_size ||
+      header.position > kMaxPosition) {
+    return absl::DataLossError(absl::StrCat("the saved state says position ", header.position,
+                                            " and last token ", header.last_sampled,
+                                            "; this model has ", info_.vocab_size, " tokens"));
   }
   ScopedFlushToZero flush;
   pool_->Reset(slot);

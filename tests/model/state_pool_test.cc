@@ -156,6 +156,26 @@ TEST_F(SavedStateTest, AStateOfAnotherModelOrLayoutIsRefused) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("layout"));
 }
 
+// Somebody who computes the checksum anew can write any header.
+TEST_F(SavedStateTest, AForgedTokenOrPositionIsDataLoss) {
+  auto worker = rig_.Make();
+  auto pool = *StatePool::Create(StateLayout(rig_.config()), 1, HostAllocator());
+  const auto load = [&](int64_t position, TokenId last_sampled) {
+    const WorkerInfo& info = worker->Info();
+    std::string blob;
+    SaveState(
+        pool->layout(),
+        {info.model_fingerprint, info.lobe_fingerprint, info.numerics_id, position, last_sampled},
+        pool->memory(0), &blob);
+    return worker->BeginLoad(1, blob);
+  };
+  const auto vocab = static_cast<TokenId>(worker->Info().vocab_size);
+  EXPECT_TRUE(load(32, vocab - 1).ok());
+  EXPECT_EQ(load(32, vocab).code(), Code::kDataLoss);
+  EXPECT_EQ(load(32, -2).code(), Code::kDataLoss);
+  EXPECT_EQ(load(int64_t{1} << 62, 0).code(), Code::kDataLoss);
+}
+
 TEST_F(SavedStateTest, ARefusedLoadLeavesTheSlotAsItWas) {
   auto worker = rig_.Make();
   const std::string before = Saved(worker.get(), 21);
