@@ -285,17 +285,24 @@ std::vector<float> Weights::Float(const std::string& name) const {
 }
 
 std::string Weights::Fingerprint(const LanguageConfig& config) const {
+  LanguageConfig base = config;
+  base.memory_lobe.reset();
   Sha256 hash;
-  hash.AddText(ToJson(config));
+  hash.AddText(ToJson(base));
   for (const auto& [name, view] : tensors_) {
     if (!IsLobe(name)) hash.AddTensor(name, view);
   }
   return hash.Hex();
 }
 
-std::string Weights::LobeFingerprint() const {
+std::string Weights::LobeFingerprint(const LanguageConfig& config) const {
   Sha256 hash;
   bool any = false;
+  if (config.memory_lobe) {
+    hash.AddText(Name(config.memory_lobe->mode));
+    hash.AddText(Name(config.memory_lobe->kernel));
+    hash.AddNumber(static_cast<uint64_t>(config.memory_lobe->heads));
+  }
   for (const auto& [name, view] : tensors_) {
     if (!IsLobe(name)) continue;
     hash.AddTensor(name, view);

@@ -28,11 +28,12 @@ class Weights {
   const TensorView& at(const std::string& name) const;
   std::vector<float> Float(const std::string& name) const;  // a widened copy, row-major
 
-  // SHA-256, hex: of the canonical config and all tensors (name, shape, bytes as stored) without
-  // `lob.*`. Names the base model: a saved state of another fingerprint is refused.
+  // SHA-256, hex: of the canonical config and all tensors (name, shape, bytes as stored), both
+  // without the lobe, so that it names one base whatever lobes it is served with. A saved state of
+  // another fingerprint is refused.
   std::string Fingerprint(const LanguageConfig& config) const;
-  // The same of the `*.lob.*` tensors alone; empty when there are none.
-  std::string LobeFingerprint() const;
+  // The same of config.memory_lobe and the `*.lob.*` tensors alone; empty when there are none.
+  std::string LobeFingerprint(const LanguageConfig& config) const;
 
  private:
   std::vector<std::unique_ptr<SafetensorsFile>> files_;

@@ -58,7 +58,7 @@ absl::StatusOr<std::unique_ptr<CpuWorker>> CpuWorker::Create(const LanguageWorke
 
   WorkerInfo info;
   info.model_fingerprint = weights.Fingerprint(config);
-  info.lobe_fingerprint = weights.LobeFingerprint();
+  info.lobe_fingerprint = weights.LobeFingerprint(config);
   info.numerics_id = kCpuNumericsId;
   info.device = "cpu";
   info.num_slots = options.num_slots;
