@@ -40,8 +40,8 @@ class Tokenizer {
   // All bytes in order; broken UTF-8 becomes U+FFFD.
   virtual std::string Decode(absl::Span<const TokenId> ids, bool skip_special = true) const = 0;
 
-  // One more than the largest id. A checkpoint whose tokenizer has more than its model's vocab_size is broken:
-  // whoever loads both compares them.
+  // One more than the largest id. A checkpoint whose tokenizer has more than its model's vocab_size
+  // is broken: whoever loads both compares them.
   virtual int64_t vocab_size() const = 0;
   virtual std::optional<TokenId> TokenToId(absl::string_view token) const = 0;
   virtual const std::string& chat_template() const = 0;  // empty: a base model

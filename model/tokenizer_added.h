@@ -3,19 +3,17 @@
 #ifndef ELA_MODEL_TOKENIZER_ADDED_H_
 #define ELA_MODEL_TOKENIZER_ADDED_H_
 
-#include <cstdint>
-#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "model/tokenizer_regex.h"
+#include "model/types.h"
 
 namespace ela {
-
-using TokenId = int32_t;
 
 struct AddedToken {
   TokenId id = 0;

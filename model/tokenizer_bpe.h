@@ -12,10 +12,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "model/types.h"
 
 namespace ela {
-
-using TokenId = int32_t;
 
 inline constexpr int64_t kMaxTokenId = (int64_t{1} << 24) - 1;
 

@@ -62,11 +62,6 @@ bool Inbox::draining() const {
   return draining_;
 }
 
-absl::Time Inbox::drain_deadline() const {
-  absl::MutexLock lock(&mutex_);
-  return drain_deadline_;
-}
-
 void Inbox::Take(Messages& messages) {
   absl::MutexLock lock(&mutex_);
   std::swap(messages, messages_);

@@ -53,7 +53,6 @@ class Inbox {
 
   Queue queue() const;
   bool draining() const;
-  absl::Time drain_deadline() const;  // infinite: none was given
 
   // --- Engine thread. ---
 

@@ -18,7 +18,6 @@ class SlotTable {
   // REQUIRES: held.
   void Free(int32_t slot);
 
-  bool IsHeld(int32_t slot) const { return held_[slot]; }
   int32_t num_free() const { return static_cast<int32_t>(free_.size()); }
   int32_t num_held() const { return num_slots() - num_free(); }
   int32_t num_slots() const { return static_cast<int32_t>(held_.size()); }

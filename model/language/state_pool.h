@@ -43,7 +43,6 @@ class StatePool {
   StatePool& operator=(const StatePool&) = delete;
 
   const StateLayout& layout() const { return layout_; }
-  int32_t num_slots() const { return static_cast<int32_t>(slots_.size()); }
   Slot& slot(int32_t index) { return slots_[index]; }
   char* memory(int32_t index) { return memory_ + index * stride_; }
 
