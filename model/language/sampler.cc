@@ -9,6 +9,7 @@ namespace ela {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLargest = std::numeric_limits<float>::max();
 constexpr float kGreedyBelow = 1e-5f;
 // exp of anything lower is 0 in float32: such tokens are no candidates.
 constexpr float kLowestExponent = -87.3f;
@@ -68,6 +69,8 @@ const float* Sampler::Adjust(const float* logits, const DrawRequest& request) {
       logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
       logit -= params.presence_penalty;
       logit -= params.frequency_penalty * static_cast<float>(occurrences_[token]);
+      // A penalty of 1e-38 divides to infinity, whose distance to itself is NaN.
+      logit = std::clamp(logit, -kLargest, kLargest);
       occurrences_[token] = 0;
     }
   }

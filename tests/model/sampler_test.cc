@@ -170,6 +170,18 @@ TEST_F(SamplerTest, PenaltiesActOnRecentTokensOnce) {
   EXPECT_EQ(Draw(params), 3);
 }
 
+TEST_F(SamplerTest, APenaltyThatDividesToInfinityStillDraws) {
+  SamplingParams params;
+  params.repetition_penalty = 1.2e-38f;
+  logits_[3] = 30.0f;
+  logits_[4] = -30.0f;
+  recent_ = {3, 4};
+  for (const float temperature : {0.0f, 1.0f}) {
+    params.temperature = temperature;
+    EXPECT_EQ(Draw(params), 3);
+  }
+}
+
 TEST_F(SamplerTest, TheMaskAdmitsItsTokensAlone) {
   SamplingParams params;
   allowed_.assign(2, 0);
