@@ -24,11 +24,12 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+[[ $tokens =~ ^[1-9][0-9]{0,4}$ ]] || { echo "quickstart: --tokens is '$tokens', allowed are 1 to 99999" >&2; exit 2; }
 
 if [ -t 1 ]; then
-  bold=$'\033[1m' dim=$'\033[2m' green=$'\033[32m' cyan=$'\033[36m' off=$'\033[0m' clear=$'\r\033[K'
+  bold=$'\033[1m' dim=$'\033[2m' green=$'\033[32m' off=$'\033[0m' clear=$'\r\033[K'
 else
-  bold='' dim='' green='' cyan='' off='' clear=''
+  bold='' dim='' green='' off='' clear=''
 fi
 build=build/quickstart
 run=$(mktemp -d)  # logs and the ready file of this run
@@ -109,7 +110,7 @@ note "The end of deploy/quickstart.txt, a public document that the shipped model
 echo
 printf '%s' "$dim"
 tail -n 5 deploy/quickstart.txt | fold -s -w 100
-printf '%s%s' "$off" "$green"
+printf '%s\n%s  --- from here on the model writes ---%s\n%s' "$off" "$dim" "$off" "$green"
 $ela generate --file deploy/quickstart.txt -n "$tokens" --temperature 0.75 --top-p 0.9 --min-p 0.02 --seed 8 \
   --stats 2>"$run/stats"
 code=$?
@@ -168,7 +169,7 @@ step "What to try next"
 if [ "$keep" = 1 ]; then
   disown "$server_pid"
   cat <<NEXT
-  The server runs on as process $server_pid; its log is $run/server.log.
+  The server runs on as process $server_pid; its log is $run/server.log (remove $run when you are done).
 
     export ELA_SERVER=$address
     $ela generate "## Abstract" -n 200 --stats
@@ -186,4 +187,3 @@ else
     README.md                               first calls from C++ and Python; configuration; metrics
 NEXT
 fi
-printf '\n%sThat was the whole way once.%s\n' "$cyan" "$off"
