@@ -3,21 +3,25 @@
 //
 // The contract, numbered; every implementation is held to it by tests/model/worker_contract_test:
 //  1. One thread calls (the engine thread). Nothing here blocks except Create and Wait.
-//  2. Slots in a step are distinct. A slot between Enqueue and its Wait is not touched otherwise.
+//  2. Slots in a step are distinct; two steps in flight may name the same slot, one after the
+//     other. A slot between Enqueue and its Wait is not reset, copied, rewound, saved or loaded.
 //  3. A slot is reset before its first use, and after an error on it before it is used again.
-//  4. What a slot contains, and what is sampled from it, never depends on which other items are in
-//  the step, on
-//     how many they are, or on how a segment was cut into chunks: the same bits, per numerics id.
+//  4. What a slot contains, and what is sampled from it, never depends on which or how many other
+//     items are in the step, or on how a segment was cut into chunks: the same bits, per numerics
+//     id.
 //  5. Random numbers are a function of (seed, choice, absolute position), nothing else.
 //  6. An item fails alone: its StepOutput carries the Status, the other items of the step go on.
 //  7. With segment_passes > 1 the caller sends all chunks of a prompt segment for pass 0, then all
-//  for pass 1,
-//     and so on; outputs come from the last pass. Between passes the segment's scratch is not part
-//     of the slot: an interrupted segment starts again from its beginning, in a slot that was
-//     restored or reset.
-//  8. Up to two steps are in flight; Wait returns them in order. An item without tokens absorbs the
-//  token
-//     that was sampled last in that slot, so that a device need not wait for the host.
+//     for pass 1, and so on; outputs come from the last pass. Between passes the segment's scratch
+//     is not part of the slot: an interrupted segment starts again from its beginning, in a slot
+//     that was restored or reset.
+//  8. Up to steps_in_flight steps are in flight; Wait returns them in order. An item without tokens
+//     absorbs the token that was sampled last in that slot, so that a device need not wait for the
+//     host; the worker counts that token among the recent ones, the caller does not.
+//  9. With drafts the slot ends behind `tokens` and the accepted drafts, and `sampled` follows the
+//     last of these. A caller that may have to take tokens back (a stop string within the drafts, a
+//     step that was enqueued before the end was known) lets them end before the next multiple of
+//     16: there the tail merges, and RewindSlot goes back no further.
 #ifndef ELA_MODEL_WORKER_H_
 #define ELA_MODEL_WORKER_H_
 
@@ -35,7 +39,7 @@ namespace ela {
 // Constant after creation.
 struct WorkerInfo {
   std::string model_fingerprint;  // SHA-256 of config and weights without lobes, hex
-  std::string lobe_fingerprint;   // of the lobe's tensors; empty without a lobe
+  std::string lobe_fingerprint;   // of the lobe's config and weights; empty without a lobe
   std::string numerics_id;        // equal ids give equal bits: "cpu-f32-1"
   std::string device;             // "cpu", "cuda:0"
   int32_t num_slots = 0;
@@ -47,8 +51,8 @@ struct WorkerInfo {
   int32_t num_experts_per_token = 0;
   int32_t max_step_tokens = 0;  // tokens over all items of one step
   int32_t max_step_items = 0;
-  int64_t max_segment_tokens =
-      0;                        // with segment_passes > 1: limit from the scratch; else 0, no limit
+  // Of a prompt segment with segment_passes > 1, from the scratch; else 0, no limit.
+  int64_t max_segment_tokens = 0;
   int32_t segment_passes = 1;   // num_layers + 1 with a prefix lobe
   int32_t steps_in_flight = 1;  // 1 or 2
 };
@@ -56,23 +60,23 @@ struct WorkerInfo {
 // What one slot does in a step. All views are borrowed until the step's Wait has returned.
 struct StepItem {
   int32_t slot = 0;
-  absl::Span<const TokenId>
-      tokens;                  // to absorb, in order; empty: the token sampled last in this slot
+  // To absorb, in order; empty: the token sampled last in this slot.
+  absl::Span<const TokenId> tokens;
   int64_t first_position = 0;  // of tokens[0] in the sequence; equals the slot's position
   Segment segment;
   OutputMode output = OutputMode::kNone;
   absl::Span<const TokenId> drafts;  // proposed continuation after `tokens`; empty: none
-  absl::Span<const TokenId>
-      targets;  // score: targets[i] follows tokens[i]; empty or tokens.size() long; < 0: skip
+  // To score: targets[i] follows tokens[i]. Empty or tokens.size() long; < 0: skip.
+  absl::Span<const TokenId> targets;
   bool logits = false;       // return raw logits for each output row
   bool routing = false;      // return experts for each output row
   int32_t top_logprobs = 0;  // [0, 20] most probable tokens per output row
-  const SamplingParams* sampling =
-      nullptr;  // null: nothing is sampled; else once, after the last output row
+  // Null: nothing is sampled; else once, after the last output row.
+  const SamplingParams* sampling = nullptr;
   absl::Span<const TokenId> recent_tokens;  // for penalties, oldest first; empty when they are off
   uint32_t choice = 0;                      // index among the n choices of a request
-  absl::Span<const uint32_t>
-      allowed_tokens;  // bit i of word i/32: token i may be sampled; empty: all
+  // Bit i of word i/32: token i may be sampled; empty: all.
+  absl::Span<const uint32_t> allowed_tokens;
 };
 
 // Owned by the worker. Rows: one per output position, 1 for kLast, tokens.size() for kEvery.
@@ -88,8 +92,8 @@ struct StepOutput {
 };
 
 struct StepResult {
-  std::vector<StepOutput>
-      items;  // in the order of the step's items; may be longer than num_items (kept capacity)
+  // In the order of the step's items; may be longer than num_items (kept capacity).
+  std::vector<StepOutput> items;
   size_t num_items = 0;
   std::vector<int64_t> expert_tokens;  // [num_layers, num_experts]: tokens routed in this step
 };
@@ -124,10 +128,10 @@ class Worker {
   virtual StepResult& Wait() = 0;
 
   // The canonical form of a slot's state (docs/state.md): device-independent, little-endian.
-  // Immediate on a CPU, asynchronous on a GPU: Begin, then Poll until it says true. One save and
-  // one load may be under way per slot. Save: `blob` is filled, and must live until Poll says true.
-  // Load: `blob` is borrowed likewise. Errors: kFailedPrecondition (another model, lobe or layout),
-  // kDataLoss (damaged).
+  // Immediate on a CPU, asynchronous on a GPU: Begin, then Poll until it says true. One transfer, a
+  // save or a load, may be under way per slot. Save: `blob` is filled, and must live until Poll
+  // says true. Load: `blob` is borrowed likewise; a blob that is refused leaves the slot as it was.
+  // Errors: kFailedPrecondition (another model, lobe or layout), kDataLoss (damaged).
   virtual absl::Status BeginSave(int32_t slot, std::string* blob) = 0;
   virtual absl::Status BeginLoad(int32_t slot, absl::Span<const char> blob) = 0;
   virtual absl::StatusOr<bool> PollTransfer(int32_t slot) = 0;

@@ -143,9 +143,10 @@ void Engine::Drain(absl::Time deadline) { inbox_.Drain(deadline); }
 
 // --- Engine thread. ---
 
-// Step is an Enqueue and its Wait. A worker that takes two steps at a time will have the Wait moved
-// behind the next turn's Enqueue; nothing else here changes then, because a decode step needs no
-// token from the host (rule 8 of model/worker.h).
+// Step is an Enqueue and its Wait: one step is in flight, whatever the worker allows. What is
+// planned from here needs what Deliver notes (prompts advanced, tokens known, sequences ended), and
+// Retire frees slots that no step holds. To overlap two steps, these notes must be taken at
+// Enqueue, and slots of ended sequences kept until their last step is back.
 bool Engine::RunOnce() {
   now_ = clock_.Now();
   DrainInbox();

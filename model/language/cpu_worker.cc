@@ -299,8 +299,10 @@ void CpuWorker::ProduceRow(const OutputRow& row, const float* logits, Sampler* s
     }
   }
   if (row.sample) {
-    output.sampled = sampler->Draw(logits, {item.sampling, item.recent_tokens, item.allowed_tokens,
-                                            item.choice, item.first_position + row.offset + 1});
+    const TokenId absorbed = item.tokens.empty() ? pool_->slot(item.slot).last_sampled : -1;
+    output.sampled =
+        sampler->Draw(logits, {item.sampling, item.recent_tokens, item.allowed_tokens, item.choice,
+                               item.first_position + row.offset + 1, absorbed});
     if (output.sampled >= 0) {
       output.sampled_logprob = distribution.LogProbability(logits[output.sampled]);
     }

@@ -56,15 +56,20 @@ TokenId Sampler::Draw(const float* logits, const DrawRequest& request) {
 // The logits after penalties and mask; the raw ones where neither applies.
 const float* Sampler::Adjust(const float* logits, const DrawRequest& request) {
   const SamplingParams& params = *request.params;
-  const bool penalties = params.needs_recent_tokens() && !request.recent_tokens.empty();
+  const bool penalties =
+      params.needs_recent_tokens() && (!request.recent_tokens.empty() || request.newest >= 0);
   if (!penalties && request.allowed_tokens.empty()) return logits;
   std::copy(logits, logits + vocab_size_, adjusted_.begin());
   if (penalties) {
-    for (TokenId token : request.recent_tokens) {
+    const auto for_recent = [&](auto act) {
+      for (TokenId token : request.recent_tokens) act(token);
+      act(request.newest);
+    };
+    for_recent([&](TokenId token) {
       if (token >= 0 && token < vocab_size_) ++occurrences_[token];
-    }
-    for (TokenId token : request.recent_tokens) {
-      if (token < 0 || token >= vocab_size_ || occurrences_[token] == 0) continue;
+    });
+    for_recent([&](TokenId token) {
+      if (token < 0 || token >= vocab_size_ || occurrences_[token] == 0) return;
       float& logit = adjusted_[token];
       logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
       logit -= params.presence_penalty;
@@ -72,7 +77,7 @@ const float* Sampler::Adjust(const float* logits, const DrawRequest& request) {
       // A penalty of 1e-38 divides to infinity, whose distance to itself is NaN.
       logit = std::clamp(logit, -kLargest, kLargest);
       occurrences_[token] = 0;
-    }
+    });
   }
   if (!request.allowed_tokens.empty()) {
     const auto& mask = request.allowed_tokens;

@@ -27,6 +27,7 @@ struct DrawRequest {
   absl::Span<const uint32_t> allowed_tokens;  // bitmask; empty: all
   uint32_t choice = 0;
   int64_t position = 0;  // of the drawn token
+  TokenId newest = -1;   // recent as well, but not among recent_tokens; -1: none
 };
 
 // Owns scratch for one row: one per thread. REQUIRES: finite logits.

@@ -115,32 +115,33 @@ absl::Status FakeWorker::BeginSave(int32_t slot, std::string* blob) {
   if (s.segment.pass > 0 || (options_.segment_passes > 1 && s.segment.length > 0)) {
     return absl::FailedPreconditionError("a segment is under way; its scratch cannot be saved");
   }
-  *blob = absl::StrCat(kBlobName, " ", s.lobe, " ", s.position);
+  *blob = absl::StrCat(kBlobName, " ", s.lobe, " ", s.position, " ", s.last_sampled);
   for (const uint64_t hash : s.since_merge) absl::StrAppend(blob, " ", hash);
   return absl::OkStatus();
 }
 
 absl::Status FakeWorker::BeginLoad(int32_t slot, absl::Span<const char> blob) {
-  Slot& s = slots_[slot];
-  if (s.in_flight > 0) return Violation(2, absl::StrCat("BeginLoad of slot ", slot, " in a step"));
-  s.usable = false;
+  if (slots_[slot].in_flight > 0) {
+    return Violation(2, absl::StrCat("BeginLoad of slot ", slot, " in a step"));
+  }
+  Slot s;
   const std::vector<std::string> words =
       absl::StrSplit(absl::string_view(blob.data(), blob.size()), ' ');
   if (words[0] != kBlobName) return absl::FailedPreconditionError("not a state of this model");
-  if (words.size() < 4 || !absl::SimpleAtoi(words[2], &s.position)) {
+  if (words.size() < 5 || !absl::SimpleAtoi(words[2], &s.position) ||
+      !absl::SimpleAtoi(words[3], &s.last_sampled)) {
     return absl::DataLossError("the state is damaged");
   }
   s.lobe = words[1];
-  s.since_merge.clear();
-  for (size_t i = 3; i < words.size(); ++i) {
+  s.since_merge.reserve(kBlock + 1);
+  for (size_t i = 4; i < words.size(); ++i) {
     uint64_t hash = 0;
     if (!absl::SimpleAtoi(words[i], &hash)) return absl::DataLossError("the state is damaged");
     s.since_merge.push_back(hash);
   }
   s.hash = s.since_merge.back();
-  s.last_sampled = -1;
-  s.segment = Segment();
   s.usable = true;
+  slots_[slot] = std::move(s);
   return absl::OkStatus();
 }
 
@@ -322,16 +323,19 @@ void FakeWorker::Run(const StepItem& item, StepOutput& output,
       output.target_logprobs.push_back(item.targets[i] < 0 ? 0 : Logprob(hash, item.targets[i]));
     }
   }
+  std::vector<TokenId> unseen;  // recent tokens that the caller did not know
+  if (item.tokens.empty()) unseen.push_back(slot.last_sampled);
   slot.last_sampled = -1;
   if (item.sampling == nullptr) return;
 
-  output.sampled = Sample(item, hash, slot.position);
+  output.sampled = Sample(item, unseen, hash, slot.position);
   for (const TokenId draft : item.drafts) {
     if (draft != output.sampled) break;
     Absorb(slot, item.segment, draft);
     output.accepted_drafts.push_back(draft);
+    unseen.push_back(draft);
     hash = slot.hash;
-    output.sampled = Sample(item, hash, slot.position);
+    output.sampled = Sample(item, unseen, hash, slot.position);
   }
   output.sampled_logprob = Logprob(hash, output.sampled);
   slot.last_sampled = output.sampled;
@@ -398,9 +402,13 @@ void FakeWorker::Report(const StepItem& item, uint64_t hash, size_t row, TokenId
 
 // The token that follows `hash` at `position`; with a temperature also a function of (seed, choice,
 // position), with penalties of the recent tokens.
-TokenId FakeWorker::Sample(const StepItem& item, uint64_t hash, int64_t position) const {
+TokenId FakeWorker::Sample(const StepItem& item, absl::Span<const TokenId> unseen, uint64_t hash,
+                           int64_t position) const {
   uint64_t draw = Mix(hash, 0);
-  for (const TokenId recent : item.recent_tokens) draw = Mix(draw, recent);
+  if (item.sampling->needs_recent_tokens()) {
+    for (const TokenId recent : item.recent_tokens) draw = Mix(draw, recent);
+    for (const TokenId recent : unseen) draw = Mix(draw, recent);
+  }
   if (item.sampling->temperature > 0) {
     draw = Mix(Mix(Mix(draw, item.sampling->seed), item.choice), position);
   }
@@ -478,7 +486,7 @@ FakeText FakeWorker::Expected(const Request& request, absl::Span<const TokenId> 
       const size_t window = std::min<size_t>(log.size(), request.penalty_window);
       item.recent_tokens = absl::MakeConstSpan(log).last(window);
     }
-    const TokenId token = twin.Sample(item, slot.hash, slot.position);
+    const TokenId token = twin.Sample(item, {}, slot.hash, slot.position);
     text.tokens.push_back(token);
     log.push_back(token);
     if (!request.ignore_eos && is_in(end_of_text, token)) text.reason = FinishReason::kEndOfText;

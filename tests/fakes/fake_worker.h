@@ -119,7 +119,8 @@ class FakeWorker final : public Worker {
   FakeWorkerOptions TwinOptions() const;
   bool Read(const Request& request, const std::function<void(int64_t, uint64_t)>& each);
   void Report(const StepItem& item, uint64_t hash, size_t row, TokenId token, StepOutput& output);
-  TokenId Sample(const StepItem& item, uint64_t hash, int64_t position) const;
+  TokenId Sample(const StepItem& item, absl::Span<const TokenId> unseen, uint64_t hash,
+                 int64_t position) const;
   float Logprob(uint64_t hash, TokenId token) const;
   absl::Status Violation(int rule, const std::string& what);
 

@@ -209,6 +209,19 @@ TEST_F(WorkerContractTest, AMaskThatAllowsNothingIsAnErrorOfTheItem) {
   ExpectBad(Absorb(0, First(1), 5), "was not reset");
 }
 
+// Rule 8: the host does not know that token yet, so it cannot be among the recent ones.
+TEST_F(WorkerContractTest, ATokenAbsorbedUnseenIsPenalisedLikeOneThatWasGiven) {
+  SamplingParams params;
+  params.temperature = 0;
+  params.presence_penalty = -10;  // whatever was said last is said again
+  StepItem first = Absorb(0, First(5), 0, OutputMode::kLast);
+  first.sampling = &params;
+  const TokenId sampled = RunItem(worker_.get(), first).sampled;
+  StepItem unseen = Absorb(0, {}, 5, OutputMode::kLast);
+  unseen.sampling = &params;
+  EXPECT_EQ(RunItem(worker_.get(), unseen).sampled, sampled);
+}
+
 TEST_F(WorkerContractTest, DraftsChangeNothing) {
   SamplingParams params;
   params.temperature = 0;
