@@ -7,6 +7,8 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -81,8 +83,13 @@ std::string UnknownKey(absl::string_view path, absl::string_view key,
 }
 
 std::string RangeProblem(const Setting& setting, absl::string_view value) {
-  return absl::StrCat(setting.key, " is ", value, ", allowed are ", setting.min, " to ",
-                      setting.max);
+  // Whole limits with all their digits: StrCat writes a double with six.
+  const auto shown = [](double limit) {
+    return limit == std::floor(limit) ? absl::StrCat(static_cast<int64_t>(limit))
+                                      : absl::StrCat(limit);
+  };
+  return absl::StrCat(setting.key, " is ", value, ", allowed are ", shown(setting.min), " to ",
+                      shown(setting.max));
 }
 
 // Sets a number that is already one; empty: it was in range.
@@ -199,6 +206,21 @@ absl::Status AllOf(const Problems& problems) {
   return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));
 }
 
+// gRPC takes a port that is absent as 443 and one over 65535 modulo 65536. Empty: it is well
+// formed.
+std::string AddressProblem(const char* key, absl::string_view address) {
+  if (absl::StartsWith(address, "unix:")) {
+    if (address.size() > 5 && address.find('\0') == address.npos) return "";
+    return absl::StrCat(key, " is \"", address, "\", a path must follow unix:");
+  }
+  const size_t colon = address.rfind(':');
+  const absl::string_view port = colon == address.npos ? "" : address.substr(colon + 1);
+  const bool digits = std::all_of(port.begin(), port.end(), absl::ascii_isdigit);
+  int number = 0;
+  if (digits && absl::SimpleAtoi(port, &number) && number <= 65535) return "";
+  return absl::StrCat(key, " is \"", address, "\", it must end in a port, :0 to :65535");
+}
+
 std::string BaseName(const std::string& directory) {
   std::filesystem::path path = std::filesystem::path(directory).lexically_normal();
   if (!path.has_filename()) path = path.parent_path();  // "models/ela/"
@@ -276,7 +298,11 @@ absl::Status CompleteConfig(ServerConfig* config) {
       problems.push_back(absl::StrCat("two tenants are named \"", tenant.name, "\""));
     }
   }
-  if (config->listen.empty()) problems.push_back("listen is empty");
+  if (config->listen.empty()) {
+    problems.push_back("listen is empty");
+  } else if (std::string problem = AddressProblem("listen", config->listen); !problem.empty()) {
+    problems.push_back(std::move(problem));
+  }
   if (config->prefill_chunk > config->step_tokens) {
     problems.push_back(absl::StrCat("prefill_chunk is ", config->prefill_chunk,
                                     ", it must fit in a step: step_tokens is ",

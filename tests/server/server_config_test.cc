@@ -57,7 +57,7 @@ TEST(ServerConfigTest, AnUnknownKeyNamesTheNearestKnownOne) {
 TEST(ServerConfigTest, ReportsAllProblemsAtOnce) {
   EXPECT_THAT(
       ErrorOf(R"({"slots": 0, "threads": "many", "drain_seconds": -1, "max_queue": 1.5})"),
-      AllOf(HasSubstr("slots is 0, allowed are 1 to"),
+      AllOf(HasSubstr("slots is 0, allowed are 1 to 1048576"),
             HasSubstr("threads must be a number, not a string"), HasSubstr("drain_seconds is -1"),
             HasSubstr("max_queue is 1.5, it must be an integer")));
 }
@@ -100,6 +100,22 @@ TEST(ServerConfigTest, RefusesContradictions) {
                     HasSubstr("prefill_chunk is 512"), HasSubstr("log_level is \"loud\"")));
   ServerConfig empty;
   EXPECT_THAT(std::string(CompleteConfig(&empty).message()), HasSubstr("no model is named"));
+}
+
+TEST(ServerConfigTest, AnAddressEndsInAPort) {
+  const auto complete = [](const std::string& listen) {
+    ServerConfig config;
+    config.models = {{"a", "x", 0}};
+    config.listen = listen;
+    return CompleteConfig(&config);
+  };
+  for (const char* good : {"127.0.0.1:0", "[::1]:65535", "localhost:50051", "unix:/tmp/ela"}) {
+    EXPECT_TRUE(complete(good).ok()) << good;
+  }
+  for (const char* bad : {"127.0.0.1", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:-1", "a:b",
+                          "127.0.0.1:99999999999999999999", "unix:"}) {
+    EXPECT_THAT(std::string(complete(bad).message()), HasSubstr(bad)) << bad;
+  }
 }
 
 TEST(CommandLineTest, FlagsWinOverTheFile) {
