@@ -82,7 +82,8 @@ std::vector<TokenId> Tokens(const Message& message, const ModelCard& model) {
 
 template <typename Segments>
 void CheckSegments(const Segments& segments, const ModelCard& model, Violations* violations) {
-  for (int i = 0; i < segments.size(); ++i) {
+  // The first bad one is enough: there may be a million.
+  for (int i = 0; i < segments.size() && violations->empty(); ++i) {
     const std::string field = absl::StrCat("segments[", i, "].");
     const v1::Segment& segment = segments[i];
     const int64_t longest = model.worker.max_segment_tokens;

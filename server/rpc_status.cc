@@ -52,6 +52,10 @@ absl::string_view DefaultReason(absl::StatusCode code) {
 }  // namespace
 
 void Violations::Add(absl::string_view field, absl::string_view sentence) {
+  if (fields_.size() == kMaxShown) {
+    ++not_shown_;
+    return;
+  }
   fields_.emplace_back(field);
   sentences_.emplace_back(sentence);
 }
@@ -66,9 +70,18 @@ absl::Status Violations::ToStatus() const {
     violation->set_field(fields_[i]);
     violation->set_description(sentences_[i]);
   }
+  if (not_shown_ > 0) absl::StrAppend(&message, "; and ", not_shown_, " more");
   absl::Status status = absl::InvalidArgumentError(message);
   status.SetPayload(TypeUrl<google::rpc::BadRequest>(), absl::Cord(details.SerializeAsString()));
   return status;
+}
+
+std::string Shortened(absl::string_view name) {
+  constexpr size_t kMaxBytes = 64;
+  if (name.size() <= kMaxBytes) return std::string(name);
+  size_t end = kMaxBytes;
+  while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xC0) == 0x80) --end;  // whole UTF-8
+  return absl::StrCat(name.substr(0, end), "... (", name.size(), " bytes)");
 }
 
 absl::Status WithReason(absl::Status status, absl::string_view reason) {

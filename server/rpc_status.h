@@ -16,8 +16,11 @@ namespace ela {
 // Collects what is wrong with a request, so that the caller sees everything at once.
 class Violations {
  public:
+  static constexpr size_t kMaxShown = 16;
+
   // `field` is a path in the request: "sampling.top_p"; `sentence` starts with "is" or "has" and
-  // names value and limit.
+  // names value and limit. Of a request with very many faults the first kMaxShown are told and the
+  // rest counted: a status travels in HTTP headers, of which clients take 8 KB.
   void Add(absl::string_view field, absl::string_view sentence);
   bool empty() const { return fields_.empty(); }
   // kInvalidArgument with a google.rpc.BadRequest; OK when there are none.
@@ -25,7 +28,11 @@ class Violations {
 
  private:
   std::vector<std::string> fields_, sentences_;
+  size_t not_shown_ = 0;
 };
+
+// A name that a caller chose, for an error message: at most 64 bytes of it.
+std::string Shortened(absl::string_view name);
 
 // Adds a google.rpc.ErrorInfo with this reason (UPPER_SNAKE_CASE, stable, docs/server.md) and the
 // domain "ela.v1". A status that has none gets its code's default in ToGrpcStatus.

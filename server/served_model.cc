@@ -74,10 +74,10 @@ absl::StatusOr<ServedModel*> ModelMap::Find(const std::string& name) const {
   auto found = by_name_.find(name);
   if (found != by_name_.end()) return found->second;
   const auto name_of = [](std::string* out, const auto& entry) { out->append(entry.first); };
-  return WithReason(
-      absl::NotFoundError(absl::StrCat("no model is named \"", name, "\"; this server has ",
-                                       absl::StrJoin(by_name_, ", ", name_of))),
-      "MODEL_NOT_FOUND");
+  return WithReason(absl::NotFoundError(absl::StrCat("no model is named \"", Shortened(name),
+                                                     "\"; this server has ",
+                                                     absl::StrJoin(by_name_, ", ", name_of))),
+                    "MODEL_NOT_FOUND");
 }
 
 }  // namespace ela

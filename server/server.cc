@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "model/status_macros.h"
+#include "server/unreadable_message.h"
 
 namespace ela {
 namespace {
@@ -59,6 +60,9 @@ void SetArguments(const ServerConfig& config, grpc::ServerBuilder* builder) {
       {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000},
   };
   for (const auto& [name, value] : arguments) builder->AddChannelArgument(name, value);
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(std::make_unique<UnreadableMessageNamer>());
+  builder->experimental().SetInterceptorCreators(std::move(interceptors));
 }
 
 }  // namespace
@@ -105,7 +109,8 @@ absl::Status Server::Listen() {
   if (server_ == nullptr) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", config_.listen,
-                     ": the port is in use, or the address is not one of this machine"));
+                     ": the port is in use or not this user's to take, or the address is not one "
+                     "of this machine"));
   }
   address_ = WithPort(config_.listen, port);
   return absl::OkStatus();

@@ -1,6 +1,11 @@
 // Every bad input has its own clear error, as a client decodes it.
 #include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
+
+#include <future>
+#include <string>
+#include <utility>
 
 #include "tests/server/server_fixture.h"
 
@@ -25,6 +30,56 @@ TEST_F(BadInputTest, AnUnknownModelNamesThoseThatThereAre) {
   v1::DescribeModelResponse response;
   grpc::ClientContext context;
   EXPECT_EQ(models_->Describe(&context, describe, &response).error_code(), grpc::NOT_FOUND);
+}
+
+// A status travels in HTTP headers: more than 8 KB of them a client refuses with an error of its
+// own.
+TEST_F(BadInputTest, AVeryLongModelNameIsStillNotFound) {
+  Start();
+  auto request = Prompt("hi", 1);
+  request.set_model(std::string(100000, 'x'));
+  const grpc::Status status = Generate(request).status;
+  EXPECT_EQ(status.error_code(), grpc::NOT_FOUND);
+  EXPECT_THAT(status.error_message(), HasSubstr("(100000 bytes)"));
+  EXPECT_EQ(ReasonOf(status), "MODEL_NOT_FOUND");
+}
+
+TEST_F(BadInputTest, AHundredThousandBadSegmentsAreOneViolation) {
+  Start();
+  auto request = Prompt("hi", 1);
+  for (int i = 0; i < 100000; ++i) request.add_segments()->set_kind(v1::Segment::KIND_PROMPT);
+  const grpc::Status status = Generate(request).status;
+  EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
+  const auto details = DetailOf<google::rpc::BadRequest>(status);
+  ASSERT_EQ(details.field_violations_size(), 1);
+  EXPECT_EQ(details.field_violations(0).field(), "segments[0].num_tokens");
+}
+
+TEST_F(BadInputTest, AMessageThatCannotBeReadIsInvalid) {
+  Start();
+  grpc::GenericStub raw(channel_);
+  const std::pair<const char*, std::string> messages[] = {
+      {"/ela.v1.Generation/Generate", std::string("\x12\x05"
+                                                  "ab")},                    // cut off
+      {"/ela.v1.Generation/Generate", std::string("\x12\x03\xff\xfe\x80")},  // text is not UTF-8
+      {"/ela.v1.Generation/Score", std::string("\xff\xff\xff")},
+      {"/ela.v1.Generation/Tokenize", std::string("\x12\x01\xff")},
+      {"/ela.v1.Models/Describe", std::string("\x0a\x01\xff")},
+  };
+  for (const auto& [method, bytes] : messages) {
+    const grpc::Slice slice(bytes);
+    const grpc::ByteBuffer request(&slice, 1);
+    grpc::ByteBuffer response;
+    grpc::ClientContext context;
+    std::promise<grpc::Status> ended;
+    raw.UnaryCall(&context, method, grpc::StubOptions(), &request, &response,
+                  [&ended](grpc::Status status) { ended.set_value(std::move(status)); });
+    const grpc::Status status = ended.get_future().get();
+    EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT) << method;
+    EXPECT_THAT(status.error_message(), HasSubstr("UTF-8")) << method;
+    EXPECT_EQ(ReasonOf(status), "INVALID_REQUEST") << method;
+  }
+  EXPECT_TRUE(Generate(Prompt("hi", 1)).status.ok());
 }
 
 TEST_F(BadInputTest, AllViolationsComeInTheDetails) {

@@ -65,5 +65,19 @@ TEST(RpcStatusTest, ViolationsTravelWhole) {
   EXPECT_EQ(details.field_violations(1).field(), "c");
 }
 
+TEST(RpcStatusTest, OfVeryManyViolationsTheFirstAreToldAndTheRestCounted) {
+  Violations violations;
+  for (int i = 0; i < 100000; ++i) violations.Add("stop", "has 0 bytes, allowed are 1 to 128");
+  const grpc::Status status = ToGrpcStatus(violations.ToStatus(), "r");
+  EXPECT_THAT(status.error_message(), testing::EndsWith("; and 99984 more"));
+  EXPECT_EQ(DetailOf<google::rpc::BadRequest>(status).field_violations_size(), 16);
+  EXPECT_LT(status.error_message().size() + status.error_details().size(), 4096);
+}
+
+TEST(RpcStatusTest, ALongNameIsShortenedBetweenCharacters) {
+  EXPECT_EQ(Shortened("gpt"), "gpt");
+  EXPECT_EQ(Shortened(std::string(63, 'x') + "\xC3\xA9"), std::string(63, 'x') + "... (65 bytes)");
+}
+
 }  // namespace
 }  // namespace ela
