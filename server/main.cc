@@ -18,6 +18,7 @@
 #include "model/tokenizer.h"
 #include "server/command_line.h"
 #include "server/metrics_endpoint.h"
+#include "server/served_model.h"
 #include "server/server.h"
 #include "server/shutdown_signal.h"
 #include "server/stream_log.h"
@@ -33,6 +34,7 @@ absl::StatusOr<ModelParts> LoadModel(const ModelOptions& options, const ServerCo
   parts.name = options.name;
   ELA_ASSIGN_OR_RETURN(parts.config, LoadLanguageConfig(options.directory));
   ELA_ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::Load(options.directory));
+  ELA_RETURN_IF_ERROR(CheckTokenizer(parts));
   LanguageWorkerOptions worker;
   worker.directory = options.directory;
   worker.num_slots = static_cast<int32_t>(options.slots);

@@ -33,14 +33,19 @@ int64_t LongestTokenBytes(const Tokenizer& tokenizer) {
 
 }  // namespace
 
+absl::Status CheckTokenizer(const ModelParts& parts) {
+  if (parts.tokenizer->vocab_size() <= parts.config.vocab_size) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the tokenizer has ", parts.tokenizer->vocab_size(),
+                   " tokens, the model's vocabulary only ", parts.config.vocab_size));
+}
+
 absl::StatusOr<std::unique_ptr<ServedModel>> ServedModel::Create(ModelParts parts,
                                                                  const ServerConfig& config,
                                                                  ModelMetrics& metrics,
                                                                  const Clock& clock) {
-  if (parts.tokenizer->vocab_size() > parts.config.vocab_size) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model ", parts.name, ": the tokenizer has ", parts.tokenizer->vocab_size(),
-                     " tokens, the model's vocabulary only ", parts.config.vocab_size));
+  if (absl::Status status = CheckTokenizer(parts); !status.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("model ", parts.name, ": ", status.message()));
   }
   std::unique_ptr<ServedModel> model(new ServedModel(std::move(parts), metrics));
   ModelCard& card = model->card_;

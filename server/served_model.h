@@ -30,6 +30,9 @@ struct ModelParts {
   std::unique_ptr<Worker> worker;
 };
 
+// kInvalidArgument, naming both numbers, when the tokenizer has more tokens than the vocabulary.
+absl::Status CheckTokenizer(const ModelParts& parts);
+
 // Thread-safe, but for Drain.
 class ServedModel {
  public:

@@ -1,6 +1,7 @@
 """How servers and clients start, stop and die."""
 
 import json
+import shutil
 import signal
 import unittest
 
@@ -100,6 +101,15 @@ class FailedStart(TestCase):
 
     def test_a_missing_model(self):
         self.assert_says(start_and_fail("--model", FOLDER / "nowhere"), "nowhere")
+
+    def test_a_tokenizer_larger_than_the_vocabulary_is_seen_by_check_too(self):
+        folder = FOLDER / "large-tokenizer"
+        shutil.copytree(MODEL, folder)
+        tokenizer = json.loads((folder / "tokenizer.json").read_text())
+        tokenizer["model"]["vocab"]["one too many"] = 6400
+        (folder / "tokenizer.json").chmod(0o644)
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+        self.assert_says(start_and_fail("--model", folder, "--check"), "6401", "6400")
 
     def test_an_unknown_config_key(self):
         path = FOLDER / "config.json"
