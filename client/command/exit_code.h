@@ -11,7 +11,7 @@ namespace ela::client {
 // Documented in `ela --help` and README.md; scripts rely on them.
 enum ExitCode : int {
   kExitOk = 0,
-  kExitServer = 1,      // the server failed or cannot be reached
+  kExitServer = 1,      // the server failed, cannot be reached, or the output cannot be written
   kExitUsage = 2,       // wrong command line
   kExitRefused = 3,     // the input was refused: by the server, or a broken line of a file
   kExitOverloaded = 4,  // the server has no room now: try again later

@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "client/command/command.h"
 #include "client/command/interrupt.h"
+#include "client/command/output.h"
 #include "client/command/text_input.h"
 
 namespace ela::client {
@@ -105,15 +106,8 @@ Json ToJson(const Finish& finish) {
   return {{"finish", json}};
 }
 
-void PrintLine(const Json& json) {
-  const std::string line = json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  std::fwrite(line.data(), 1, line.size(), stdout);
-  std::fflush(stdout);
-}
-
-void PrintText(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
+bool PrintLine(const Json& json) {
+  return Print(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 ExitCode Run(const Command& command, GenerateOptions& options) {
@@ -128,20 +122,17 @@ ExitCode Run(const Command& command, GenerateOptions& options) {
   }
   absl::StatusOr<std::unique_ptr<Client>> client = command.Connect();
   if (!client.ok()) return Report(client.status());
-  if (options.echo && !command.json) PrintText(params.text);
+  if (options.echo && !command.json) Print(params.text);
 
   Stopwatch stopwatch;
   GenerateStream stream = (*client)->Generate(params);
   OnInterrupt on_interrupt([&stream] { stream.Cancel(); });
   for (const GenerateChunk& chunk : stream) {
     stopwatch.Count(chunk);
-    if (command.json) {
-      PrintLine(ToJson(chunk));
-    } else {
-      PrintText(chunk.text);
-    }
+    const bool printed = command.json ? PrintLine(ToJson(chunk)) : Print(chunk.text);
+    if (!printed) return kExitServer;  // main says why; leaving cancels the stream
   }
-  if (!command.json) PrintText("\n");
+  if (!command.json) Print("\n");
   if (command.json && stream.status().ok()) PrintLine(ToJson(stream.finish()));
   if (options.stats) stopwatch.Print(stream);
   return Report(stream.status());

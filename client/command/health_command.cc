@@ -1,10 +1,10 @@
 // `ela health`: is the server there, and does it take requests?
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "client/command/command.h"
+#include "client/command/output.h"
 
 namespace ela::client {
 namespace {
@@ -14,11 +14,8 @@ ExitCode Run(const Command& command, const std::string& service) {
   if (!client.ok()) return Report(client.status());
   absl::StatusOr<Health> health = (*client)->CheckHealth(service);
   if (!health.ok()) return Report(health.status());
-  if (command.json) {
-    std::printf("%s\n", nlohmann::json({{"status", Name(*health)}}).dump().c_str());
-  } else {
-    std::printf("%s\n", Name(*health));
-  }
+  const std::string name = Name(*health);
+  Print((command.json ? nlohmann::json({{"status", name}}).dump() : name) + "\n");
   return *health == Health::kServing ? kExitOk : kExitServer;
 }
 

@@ -5,6 +5,7 @@
 
 #include "client/command/command.h"
 #include "client/command/interrupt.h"
+#include "client/command/output.h"
 #include "client/command/text_input.h"
 
 namespace ela::client {
@@ -20,8 +21,9 @@ Examples:
   ela models                                     what the server serves
   ela tokenize "How many tokens is this?"
 
-Exit codes: 0 well, 1 the server failed or cannot be reached, 2 wrong command line, 3 the input
-was refused, 4 the server is overloaded (try again later), 130 interrupted.
+Exit codes: 0 well, 1 the server failed or cannot be reached, or the output cannot be written,
+2 wrong command line, 3 the input was refused, 4 the server is overloaded (try again later),
+130 interrupted.
 `ela COMMAND --help` says more.)";
 
 absl::StatusOr<std::unique_ptr<Client>> ConnectWith(const Command& command) {
@@ -72,9 +74,10 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    if (app.exit(error) != 0) return kExitUsage;
   }
-  return command.exit_code;
+  const absl::Status output = OutputStatus();
+  return output.ok() ? command.exit_code : Report(output);
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 // `ela models`: what a server serves, as a table or in full.
 #include <algorithm>
 #include <cinttypes>
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -11,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/command/command.h"
+#include "client/command/output.h"
 
 namespace ela::client {
 namespace {
@@ -40,7 +40,7 @@ void PrintTable(const std::vector<std::vector<std::string>>& rows) {
       absl::StrAppendFormat(&line, "%-*s", static_cast<int>(widths[i]) + 2, row[i]);
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    std::printf("%s\n", line.c_str());
+    Print(line + "\n");
   }
 }
 
@@ -148,7 +148,7 @@ absl::Status List(Client& client, bool json) {
     row.push_back(description->device);
   }
   if (json) {
-    std::printf("%s\n", Json({{"models", list}}).dump(2).c_str());
+    Print(Json({{"models", list}}).dump(2) + "\n");
   } else {
     PrintTable(rows);
   }
@@ -162,7 +162,7 @@ ExitCode Run(const Command& command, const std::string& name) {
   absl::StatusOr<ModelDescription> model = (*client)->DescribeModel(name);
   if (!model.ok()) return Report(model.status());
   if (command.json) {
-    std::printf("%s\n", ToJson(*model).dump(2).c_str());
+    Print(ToJson(*model).dump(2) + "\n");
   } else {
     PrintDescription(*model);
   }

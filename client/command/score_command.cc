@@ -1,7 +1,6 @@
 // `ela score`: bits per byte of a model on a file of documents.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -19,6 +18,7 @@
 #include "client/command/command.h"
 #include "client/command/document_file.h"
 #include "client/command/interrupt.h"
+#include "client/command/output.h"
 #include "client/command/progress.h"
 
 namespace ela::client {
@@ -192,11 +192,11 @@ class ScoreJob {
   void PrintDocuments() {
     absl::MutexLock lock(&mutex_);
     for (const auto& [line, scored] : scored_) {
-      Print({{"id", scored.id},
-             {"tokens", scored.summary.num_tokens},
-             {"bytes", scored.summary.num_bytes},
-             {"total_logprob", scored.summary.total_logprob},
-             {"bits_per_byte", scored.summary.bits_per_byte}});
+      PrintLine({{"id", scored.id},
+                 {"tokens", scored.summary.num_tokens},
+                 {"bytes", scored.summary.num_bytes},
+                 {"total_logprob", scored.summary.total_logprob},
+                 {"bits_per_byte", scored.summary.bits_per_byte}});
     }
   }
 
@@ -213,11 +213,11 @@ class ScoreJob {
     json["seconds"] = seconds;
     json["tokens_per_second"] = seconds > 0 ? totals.num_tokens / seconds : 0;
     json["complete"] = stopped_.ok() && num_refused_ == 0;
-    Print(json);
+    PrintLine(json);
   }
 
-  static void Print(const Json& json) {
-    std::printf("%s\n", json.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+  static void PrintLine(const Json& json) {
+    Print(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
   }
 
   Client& client_;

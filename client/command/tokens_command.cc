@@ -9,9 +9,11 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/command/command.h"
+#include "client/command/output.h"
 #include "client/command/text_input.h"
 
 namespace ela::client {
@@ -51,14 +53,16 @@ ExitCode Tokenize(const Command& command, const TokenizeOptions& options) {
   if (!tokens.ok()) return Report(tokens.status());
   if (command.json) {
     const Json json = {{"token_ids", tokens->ids}, {"pieces", tokens->pieces}};
-    std::printf("%s\n", json.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+    Print(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
   } else if (options.ids) {
-    std::printf("%s\n", absl::StrJoin(tokens->ids, " ").c_str());
+    Print(absl::StrJoin(tokens->ids, " ") + "\n");
   } else {
+    std::string table;
     for (size_t i = 0; i < tokens->ids.size(); ++i) {
-      std::printf("%7u  %s\n", tokens->ids[i],
-                  i < tokens->pieces.size() ? Quoted(tokens->pieces[i]).c_str() : "");
+      absl::StrAppendFormat(&table, "%7u  %s\n", tokens->ids[i],
+                            i < tokens->pieces.size() ? Quoted(tokens->pieces[i]) : "");
     }
+    Print(table);
     std::fprintf(stderr, "%zu tokens\n", tokens->ids.size());
   }
   return kExitOk;
@@ -94,10 +98,9 @@ ExitCode Detokenize(const Command& command, DetokenizeOptions options) {
       (*client)->Detokenize({"", std::move(options.ids), options.keep_special});
   if (!text.ok()) return Report(text.status());
   if (command.json) {
-    std::printf("%s\n", Json({{"text", *text}}).dump().c_str());
+    Print(Json({{"text", *text}}).dump() + "\n");
   } else {
-    std::fwrite(text->data(), 1, text->size(), stdout);
-    std::printf("\n");
+    Print(*text + "\n");
   }
   return kExitOk;
 }

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "tests/client/fake_server.h"
 #include "tests/client/process.h"
@@ -144,6 +145,27 @@ TEST_F(CommandTest, StatsGoToStderrAlone) {
   EXPECT_EQ(result.output, "cba\n");
   EXPECT_THAT(result.errors,
               AllOf(HasSubstr("3 tokens"), HasSubstr("first after"), HasSubstr("ended by length")));
+}
+
+TEST_F(CommandTest, OutputThatCannotBeWrittenIsAnError) {
+  const std::vector<std::string> commands = {
+      "generate abc",
+      "generate abc --json",
+      "models",
+      "models tiny --json",
+      "tokenize abc",
+      "detokenize 7",
+      "health",
+      "--help",
+      "score --file " + File("full.jsonl", "{\"text\": \"a\"}")};
+  for (const std::string& command : commands) {
+    Process process({"/bin/sh", "-c", absl::StrCat(ELA_COMMAND, " ", command, " > /dev/full")},
+                    {"ELA_SERVER=" + server_.address()});
+    EXPECT_EQ(process.Wait(), 1) << command;
+    EXPECT_THAT(process.errors(),
+                HasSubstr("ela: cannot write to standard output: No space left on device\n"))
+        << command;
+  }
 }
 
 TEST_F(CommandTest, InterruptCancelsTheStreamAndExitsWith130) {
