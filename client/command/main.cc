@@ -16,7 +16,7 @@ Examples:
   ela health --wait 10                           wait until a server answers
   ela generate "Once upon a time"                stream a continuation
   ela generate --file story.txt -n 400 -t 0.8 --stats
-  cat story.txt | ela generate --json | jq -r .text
+  cat story.txt | ela generate --json | jq -j '.text // empty'
   ela score --file documents.jsonl               bits per byte over many documents
   ela models                                     what the server serves
   ela tokenize "How many tokens is this?"
