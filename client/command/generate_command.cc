@@ -23,14 +23,13 @@ struct GenerateOptions {
   bool stats = false;
 };
 
-// What --stats tells, measured here: it holds the network and the client as well.
+// What --stats tells. The time to the first token is measured here: it holds the network and the
+// client as well. The rate is the server's: here many tokens may arrive in one burst.
 class Stopwatch {
  public:
   void Count(const GenerateChunk& chunk) {
     if (chunk.token_ids.empty()) return;
-    last_ = absl::Now();
-    if (num_tokens_ == 0) first_ = last_;
-    if (num_tokens_ == 0) tokens_in_first_ = chunk.token_ids.size();
+    if (num_tokens_ == 0) first_ = absl::Now();
     num_tokens_ += chunk.token_ids.size();
   }
 
@@ -39,12 +38,13 @@ class Stopwatch {
     if (num_tokens_ > 0) {
       std::fprintf(stderr, ", first after %.1f ms", absl::ToDoubleMilliseconds(first_ - start_));
     }
-    if (num_tokens_ > tokens_in_first_ && last_ > first_) {
-      std::fprintf(stderr, ", then %.0f tokens/s",
-                   (num_tokens_ - tokens_in_first_) / absl::ToDoubleSeconds(last_ - first_));
-    }
     if (stream.status().ok()) {
       const Finish& finish = stream.finish();
+      const Usage& usage = finish.usage;
+      if (usage.generated_tokens > 1 && usage.decode_time > absl::ZeroDuration()) {
+        std::fprintf(stderr, ", then %.0f tokens/s",
+                     (usage.generated_tokens - 1) / absl::ToDoubleSeconds(usage.decode_time));
+      }
       std::fprintf(stderr, "; prompt %llu tokens in %.1f ms, queue %.1f ms; ended by %s, seed %llu",
                    static_cast<unsigned long long>(finish.usage.prompt_tokens),
                    absl::ToDoubleMilliseconds(finish.usage.prefill_time),
@@ -56,9 +56,8 @@ class Stopwatch {
 
  private:
   const absl::Time start_ = absl::Now();
-  absl::Time first_, last_;
+  absl::Time first_;
   size_t num_tokens_ = 0;
-  size_t tokens_in_first_ = 0;
 };
 
 Json ToJson(const std::vector<std::vector<TopToken>>& positions) {

@@ -67,7 +67,10 @@ class CommandTest : public ::testing::Test {
     v1::GenerateResponse last;
     last.mutable_finish()->set_reason(v1::Finish::REASON_LENGTH);
     last.mutable_finish()->set_seed(request.sampling().seed());
-    last.mutable_finish()->mutable_usage()->set_prompt_tokens(request.text().size());
+    v1::Usage* const usage = last.mutable_finish()->mutable_usage();
+    usage->set_prompt_tokens(request.text().size());
+    usage->set_generated_tokens(request.text().size());
+    usage->set_decode_seconds(0.5);
     writer->Write(last);
     return grpc::Status::OK;
   }
@@ -143,8 +146,8 @@ TEST_F(CommandTest, StatsGoToStderrAlone) {
   const Result result = Run({"generate", "abc", "--stats"});
 
   EXPECT_EQ(result.output, "cba\n");
-  EXPECT_THAT(result.errors,
-              AllOf(HasSubstr("3 tokens"), HasSubstr("first after"), HasSubstr("ended by length")));
+  EXPECT_THAT(result.errors, AllOf(HasSubstr("3 tokens"), HasSubstr("first after"),
+                                   HasSubstr("then 4 tokens/s"), HasSubstr("ended by length")));
 }
 
 TEST_F(CommandTest, OutputThatCannotBeWrittenIsAnError) {
