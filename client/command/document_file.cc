@@ -10,10 +10,14 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "client/command/text_input.h"
 
 namespace ela::client {
 
 absl::StatusOr<Document> ParseDocument(const std::string& json, int64_t line) {
+  if (absl::Status status = CheckUtf8(json, absl::StrCat("line ", line)); !status.ok()) {
+    return status;
+  }
   const nlohmann::json value = nlohmann::json::parse(json, nullptr, /*allow_exceptions=*/false);
   const auto broken = [line](absl::string_view what) {
     return absl::InvalidArgumentError(absl::StrCat("line ", line, ": ", what));

@@ -113,11 +113,11 @@ ExitCode Run(const Command& command, GenerateOptions& options) {
   GenerateParams& params = options.params;
   if (params.token_ids.empty()) {
     absl::StatusOr<std::string> text = options.input.Read();
-    if (!text.ok()) {
-      Report(text.status());
-      return kExitUsage;
-    }
+    if (!text.ok()) return ReportText(text.status());
     params.text = *std::move(text);
+  }
+  for (const std::string& stop : params.stop) {
+    if (absl::Status status = CheckUtf8(stop, "--stop"); !status.ok()) return Report(status);
   }
   absl::StatusOr<std::unique_ptr<Client>> client = command.Connect();
   if (!client.ok()) return Report(client.status());

@@ -43,10 +43,7 @@ std::string Quoted(const std::string& piece) {
 
 ExitCode Tokenize(const Command& command, const TokenizeOptions& options) {
   absl::StatusOr<std::string> text = options.input.Read();
-  if (!text.ok()) {
-    Report(text.status());
-    return kExitUsage;
-  }
+  if (!text.ok()) return ReportText(text.status());
   absl::StatusOr<std::unique_ptr<Client>> client = command.Connect();
   if (!client.ok()) return Report(client.status());
   absl::StatusOr<Tokens> tokens = (*client)->Tokenize({"", *std::move(text), options.plain});

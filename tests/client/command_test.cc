@@ -192,6 +192,33 @@ TEST_F(CommandTest, InterruptCancelsTheStreamAndExitsWith130) {
   while (!cancelled) std::this_thread::yield();
 }
 
+TEST_F(CommandTest, TextThatIsNotUtf8IsRefusedWithItsPlace) {
+  const std::string file = File("latin1.txt", "caf\xE9 au lait");
+  const Result from_file = Run({"generate", "--file", file});
+  EXPECT_EQ(from_file.exit_code, 3);
+  EXPECT_EQ(from_file.errors, "ela: " + file + " is not UTF-8: byte 0xe9 at offset 3\n");
+  EXPECT_EQ(server_.num_generate_calls(), 0);
+  const Result from_input = Run({"tokenize"}, "\xFF");
+  EXPECT_EQ(from_input.exit_code, 3);
+  EXPECT_EQ(from_input.errors, "ela: standard input is not UTF-8: byte 0xff at offset 0\n");
+  EXPECT_EQ(Run({"generate", "x", "--stop", "\xFF"}).exit_code, 3);
+  const Result lines = Run({"score", "--file", File("latin1.jsonl", "{\"text\": \"caf\xE9\"}\n")});
+  EXPECT_EQ(lines.exit_code, 3);
+  EXPECT_THAT(lines.errors, HasSubstr("line 1 is not UTF-8: byte 0xe9 at offset 13"));
+}
+
+TEST_F(CommandTest, Utf8IsWhatUnicodeSays) {
+  for (const std::string good : {"\xC2\x80", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEF\xBF\xBF",
+                                 "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"}) {
+    EXPECT_EQ(Run({"tokenize", good}).exit_code, 0) << testing::PrintToString(good);
+  }
+  for (const std::string bad :
+       {"\x80", "\xC1\xBF", "\xC2", "\xC2 ", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xE1\x80 ",
+        "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80"}) {
+    EXPECT_EQ(Run({"tokenize", bad}).exit_code, 3) << testing::PrintToString(bad);
+  }
+}
+
 TEST_F(CommandTest, ExitCodesTellWhoHasToAct) {
   EXPECT_EQ(Run({"generate", "x", "--no-such-flag"}).exit_code, 2);
   EXPECT_EQ(Run({}).exit_code, 2);
