@@ -46,12 +46,22 @@ bool NeverConnected(const std::string& message) {
          absl::StrContains(message, "DNS resolution failed");
 }
 
+// gRPC's own words for a message over the limit of its receiver.
+constexpr char kTooLarge[] = "larger than max";
+
 // The server's message, with whatever of the details it does not say itself.
 std::string MessageOf(const grpc::Status& status, const ErrorDetails& details,
                       const std::string& address) {
   std::string message = status.error_message();
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE && NeverConnected(message)) {
     message = absl::StrCat("no server answers at ", address, " (", message, ")");
+  }
+  if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED &&
+      !details.retry_after.has_value() && absl::StrContains(message, kTooLarge)) {
+    message = absl::StrCat(absl::StartsWith(message, "CLIENT:")
+                               ? "the answer is larger than this client takes"
+                               : "the request is larger than the server takes",
+                           ", sending it again cannot help (", message, ")");
   }
   for (const FieldViolation& violation : details.field_violations) {
     if (absl::StrContains(message, violation.description) &&
@@ -84,6 +94,12 @@ absl::Status ToStatus(const grpc::Status& status, const std::string& address) {
 ErrorDetails DetailsOf(const absl::Status& status) {
   const absl::optional<absl::Cord> payload = status.GetPayload(kPayloadUrl);
   return payload.has_value() ? Parse(std::string(*payload)) : ErrorDetails();
+}
+
+bool IsTooLarge(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kResourceExhausted &&
+         absl::StrContains(status.message(), kTooLarge) &&
+         !DetailsOf(status).retry_after.has_value();
 }
 
 }  // namespace ela::client

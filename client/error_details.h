@@ -30,6 +30,10 @@ struct ErrorDetails {
 // a status already tells all of this in words: programs that act on it ask here. Thread-safe.
 ErrorDetails DetailsOf(const absl::Status& status);
 
+// Is it kResourceExhausted because a message was over its receiver's limit? Unlike a full server
+// that is no matter of time: the same call fails again. Thread-safe.
+bool IsTooLarge(const absl::Status& status);
+
 }  // namespace ela::client
 
 #endif  // ELA_CLIENT_ERROR_DETAILS_H_

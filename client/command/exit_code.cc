@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
+#include "client/error_details.h"
 
 namespace ela::client {
 
@@ -16,7 +17,8 @@ ExitCode ExitCodeOf(const absl::Status& status) {
     case absl::StatusCode::kFailedPrecondition:
       return kExitRefused;
     case absl::StatusCode::kResourceExhausted:
-      return kExitOverloaded;
+      // gRPC's own error of the same code: waiting would not help.
+      return IsTooLarge(status) ? kExitRefused : kExitOverloaded;
     case absl::StatusCode::kCancelled:
       return kExitInterrupted;
     default:

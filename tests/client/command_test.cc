@@ -233,6 +233,14 @@ TEST_F(CommandTest, ExitCodesTellWhoHasToAct) {
   EXPECT_THAT(overloaded.errors, AllOf(HasSubstr("the queue is full"), HasSubstr("in 2s")));
 }
 
+TEST_F(CommandTest, AnInputOverTheMessageLimitIsRefusedNotOverload) {
+  const Result result = Run({"generate", "--file", File("large.txt", std::string(5 << 20, 'a'))});
+
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.errors, AllOf(HasSubstr("the request is larger than the server takes"),
+                                   HasSubstr("vs. 4194304")));
+}
+
 TEST_F(CommandTest, ErrorsAreOneReadableSentence) {
   EXPECT_EQ(Run({"models", "huge"}).errors, "ela: no model \"huge\", there is tiny\n");
   EXPECT_THAT(Run({"health", "--server", "127.0.0.1:1"}).errors,
