@@ -58,7 +58,8 @@ absl::Status Connection::Unary(const std::function<grpc::Status(grpc::ClientCont
   const absl::Time deadline = DeadlineOf(std::nullopt);
   RetryRule retry(options_, deadline);
   while (true) {
-    const absl::Status status = ToStatus(call(NewContext(deadline).get()), options_.address);
+    const absl::Status status =
+        ToStatus(call(NewContext(deadline).get()), options_.address, options_.timeout);
     if (status.ok()) return status;
     const std::optional<absl::Duration> pause = retry.PauseAfter(status, absl::Now());
     if (!pause.has_value()) return status;

@@ -65,9 +65,10 @@ class RetryRule {
   absl::Duration next_pause_;
 };
 
-// gRPC's status in this project's words: the message names violations, retry hint and address, and
-// a payload keeps the details for DetailsOf.
-absl::Status ToStatus(const grpc::Status& status, const std::string& address);
+// gRPC's status in this project's words: the message names violations, retry hint, address and the
+// call's timeout, and a payload keeps the details for DetailsOf.
+absl::Status ToStatus(const grpc::Status& status, const std::string& address,
+                      absl::Duration timeout);
 
 }  // namespace ela::client
 

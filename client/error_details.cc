@@ -51,10 +51,16 @@ constexpr char kTooLarge[] = "larger than max";
 
 // The server's message, with whatever of the details it does not say itself.
 std::string MessageOf(const grpc::Status& status, const ErrorDetails& details,
-                      const std::string& address) {
+                      const std::string& address, absl::Duration timeout) {
   std::string message = status.error_message();
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE && NeverConnected(message)) {
     message = absl::StrCat("no server answers at ", address, " (", message, ")");
+  }
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED &&
+      timeout != absl::InfiniteDuration()) {
+    // A server that ended the call itself may tell more than gRPC's two words.
+    const std::string more = message == "Deadline Exceeded" ? "" : absl::StrCat(": ", message);
+    message = absl::StrCat("no complete answer within ", absl::FormatDuration(timeout), more);
   }
   if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED &&
       !details.retry_after.has_value() && absl::StrContains(message, kTooLarge)) {
@@ -79,12 +85,13 @@ std::string MessageOf(const grpc::Status& status, const ErrorDetails& details,
 
 }  // namespace
 
-absl::Status ToStatus(const grpc::Status& status, const std::string& address) {
+absl::Status ToStatus(const grpc::Status& status, const std::string& address,
+                      absl::Duration timeout) {
   if (status.ok()) return absl::OkStatus();
   const ErrorDetails details = Parse(status.error_details());
   // gRPC and absl number their codes alike.
   absl::Status result(static_cast<absl::StatusCode>(status.error_code()),
-                      MessageOf(status, details, address));
+                      MessageOf(status, details, address, timeout));
   if (!status.error_details().empty()) {
     result.SetPayload(kPayloadUrl, absl::Cord(status.error_details()));
   }

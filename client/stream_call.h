@@ -29,6 +29,7 @@ class StreamCall {
   StreamCall(std::shared_ptr<Connection> connection, std::optional<absl::Duration> timeout,
              Open open)
       : connection_(std::move(connection)),
+        timeout_(timeout.value_or(connection_->options().timeout)),
         deadline_(connection_->DeadlineOf(timeout)),
         open_(std::move(open)),
         retry_(connection_->options(), deadline_) {
@@ -51,7 +52,7 @@ class StreamCall {
         received_ = true;
         return true;
       }
-      status_ = ToStatus(reader_->Finish(), connection_->options().address);
+      status_ = ToStatus(reader_->Finish(), connection_->options().address, timeout_);
       reader_.reset();
       if (received_ || !PauseForRetry()) return false;
       status_ = absl::OkStatus();
@@ -95,6 +96,7 @@ class StreamCall {
   }
 
   const std::shared_ptr<Connection> connection_;  // shared with the Client, which may be gone
+  const absl::Duration timeout_;
   const absl::Time deadline_;
   const Open open_;
 

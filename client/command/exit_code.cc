@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/error_details.h"
 
@@ -36,8 +37,15 @@ ExitCode Report(const absl::Status& status) {
   if (code == kExitInterrupted) {
     PrintError("interrupted");
   } else if (code != kExitOk) {
-    PrintError(status.message().empty() ? absl::StatusCodeToString(status.code())
-                                        : std::string(status.message()));
+    std::string message = status.message().empty() ? absl::StatusCodeToString(status.code())
+                                                   : std::string(status.message());
+    if (absl::StartsWith(message, "no server answers at")) {
+      message +=
+          "\nstart one with `ela-server --model DIR`, or name another with --server or ELA_SERVER";
+    } else if (absl::StartsWith(message, "no complete answer within")) {
+      message += " (--timeout)";
+    }
+    PrintError(message);
   }
   return code;
 }

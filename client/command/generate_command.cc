@@ -7,6 +7,7 @@
 
 #include "absl/time/clock.h"
 #include "client/command/command.h"
+#include "client/command/command_line.h"
 #include "client/command/interrupt.h"
 #include "client/command/output.h"
 #include "client/command/text_input.h"
@@ -141,16 +142,21 @@ void AddSamplingOptions(CLI::App& generate, GenerateParams& params) {
   const std::string group = "Sampling";
   generate.add_option("-t,--temperature", params.temperature, "0: always the likeliest; default 1")
       ->group(group);
-  generate.add_option("--top-k", params.top_k, "Only the k likeliest; 0: all")->group(group);
+  generate.add_option("--top-k", params.top_k, "Only the k likeliest; 0: all")
+      ->check(WholeNumber<uint32_t>())
+      ->group(group);
   generate.add_option("--top-p", params.top_p, "Only the likeliest with this share together")
       ->group(group);
   generate.add_option("--min-p", params.min_p, "Only with this share of the largest probability")
       ->group(group);
-  generate.add_option("--seed", params.seed, "The same seed gives the same text")->group(group);
+  generate.add_option("--seed", params.seed, "The same seed gives the same text")
+      ->check(WholeNumber<uint64_t>())
+      ->group(group);
   generate.add_option("--repetition-penalty", params.repetition_penalty, "1: off")->group(group);
   generate.add_option("--presence-penalty", params.presence_penalty, "0: off")->group(group);
   generate.add_option("--frequency-penalty", params.frequency_penalty, "0: off")->group(group);
   generate.add_option("--penalty-window", params.penalty_window, "Last tokens they look at")
+      ->check(WholeNumber<uint32_t>())
       ->group(group);
 }
 
@@ -167,24 +173,36 @@ Examples:
   echo "Dear reader," | ela generate --json --logprobs)");
   options->input.AddTo(*generate, "The text to continue (default: standard input)");
   generate->add_option("--token-ids", params.token_ids, "Continue these tokens instead of a text")
-      ->delimiter(',');
-  generate->add_option("-n,--max-new-tokens", params.max_new_tokens, "Default 128; 0: absorb only");
+      ->delimiter(',')
+      ->check(WholeNumber<uint32_t>());
+  generate->add_option("-n,--max-new-tokens", params.max_new_tokens, "Default 128; 0: absorb only")
+      ->check(WholeNumber<uint64_t>());
   generate->add_option("--stop", params.stop, "End before this string; may be repeated")
       ->allow_extra_args(false);
   generate->add_option("--stop-token-id", params.stop_token_ids, "End at this token")
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->check(WholeNumber<uint32_t>());
   generate->add_flag("--ignore-eos", params.ignore_eos, "Go on after the model's end of text");
   AddSamplingOptions(*generate, params);
   generate->add_flag("--echo", options->echo, "Print the given text first");
   generate->add_flag("--stats", options->stats, "Time to first token and tokens/s, on stderr");
   generate->add_flag("--logprobs", params.logprobs, "With --json: log-probability of each token");
-  generate->add_option("--top-logprobs", params.top_logprobs, "With --json: so many likeliest");
+  generate->add_option("--top-logprobs", params.top_logprobs, "With --json: so many likeliest")
+      ->check(WholeNumber<uint32_t>());
   generate->add_flag("--routing", params.routing, "With --json: experts of each token");
   generate->add_flag("--prompt-logprobs", params.prompt_logprobs, "With --json: of the prompt too");
   generate->add_flag("--keep-special", params.keep_special, "Show special tokens in the text");
   generate->add_option("--priority", params.priority, "-100 to 100; higher goes first");
   generate->add_option("--request-id", params.request_id, "Name of this call in the server's log");
-  generate->callback([&command, options] { command.exit_code = Run(command, *options); });
+  generate->callback([&command, options] {
+    const GenerateParams& asked = options->params;
+    if (!command.json &&
+        (asked.logprobs || asked.top_logprobs > 0 || asked.routing || asked.prompt_logprobs)) {
+      throw CLI::ValidationError(
+          "--logprobs, --top-logprobs, --prompt-logprobs and --routing need --json");
+    }
+    command.exit_code = Run(command, *options);
+  });
 }
 
 }  // namespace ela::client

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "client/command/command.h"
+#include "client/command/command_line.h"
 #include "client/command/interrupt.h"
 #include "client/command/output.h"
 #include "client/command/text_input.h"
@@ -71,10 +72,18 @@ int Main(int argc, char** argv) {
   AddModelsCommand(app, command);
   AddTokenCommands(app, command);
   AddHealthCommand(app, command);
+  app.parse_complete_callback([&command] {
+    const std::string fault = AddressFault(command.address);
+    if (!fault.empty()) throw CLI::ValidationError("--server", fault);
+  });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (app.exit(error) != 0) return kExitUsage;
+    if (error.get_exit_code() != 0) {
+      PrintError(UsageMessage(app, error));
+      return kExitUsage;
+    }
+    app.exit(error);  // --help, --version
   }
   const absl::Status output = OutputStatus();
   return output.ok() ? command.exit_code : Report(output);

@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/command/command.h"
+#include "client/command/command_line.h"
 #include "client/command/output.h"
 #include "client/command/text_input.h"
 
@@ -123,7 +124,8 @@ Examples:
 Examples:
   ela detokenize 403 27 9
   echo "403 27 9" | ela detokenize)");
-  detokenize->add_option("ids", detokenize_options->ids, "Token ids (default: standard input)");
+  detokenize->add_option("ids", detokenize_options->ids, "Token ids (default: standard input)")
+      ->check(WholeNumber<uint32_t>());
   detokenize->add_flag("--keep-special", detokenize_options->keep_special, "Show special tokens");
   detokenize->callback([&command, detokenize_options] {
     command.exit_code = Detokenize(command, *detokenize_options);

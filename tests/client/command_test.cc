@@ -247,6 +247,37 @@ TEST_F(CommandTest, ErrorsAreOneReadableSentence) {
               HasSubstr("ela: no server answers at 127.0.0.1:1"));
 }
 
+TEST_F(CommandTest, AWrongCommandLineIsToldWhatIsWrong) {
+  const auto expect = [this](const std::vector<std::string>& arguments, const std::string& words) {
+    const Result result = Run(arguments);
+    EXPECT_EQ(result.exit_code, 2) << words;
+    EXPECT_THAT(result.errors, AllOf(::testing::StartsWith("ela: "), HasSubstr(words)));
+  };
+  expect({"generat", "hi"}, "no command \"generat\"; the commands are generate, score, models");
+  expect({}, "no command is given; the commands are generate");
+  expect({"generate", "once", "upon", "a", "time"}, "upon a time (a text of several words needs");
+  expect({"generate", "hi", "--what"}, "no option --what\n`ela generate --help` says more");
+  expect({"generate", "hi", "-n", "-1"},
+         "\"-1\" is not a whole number from 0 to 18446744073709551615");
+  expect({"generate", "hi", "--top-k", "-1"}, "whole number from 0 to 4294967295");
+  expect({"detokenize", "4294967296"}, "whole number from 0 to 4294967295");
+  expect({"generate", "hi", "--logprobs"}, "need --json");
+  expect({"models", "--server", "localhost"}, "must be host:port");
+  expect({"models", "--server", "http://localhost:50051"}, "must be host:port, without http://");
+}
+
+TEST_F(CommandTest, AnErrorSaysWhatToDoNext) {
+  EXPECT_THAT(Run({"models", "--server", "127.0.0.1:1"}).errors,
+              AllOf(HasSubstr("`ela-server --model DIR`"), HasSubstr("ELA_SERVER")));
+  server_.OnGenerate({[](grpc::ServerContext* context, auto...) {
+    while (!context->IsCancelled()) std::this_thread::yield();
+    return grpc::Status::CANCELLED;
+  }});
+  const Result late = Run({"generate", "x", "--timeout", "0.2"});
+  EXPECT_EQ(late.exit_code, 1);
+  EXPECT_EQ(late.errors, "ela: no complete answer within 200ms (--timeout)\n");
+}
+
 TEST_F(CommandTest, HelpTeachesWithExamples) {
   const Result all = Run({"--help"});
   EXPECT_EQ(all.exit_code, 0);
