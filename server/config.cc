@@ -48,7 +48,7 @@ constexpr Setting kSettings[] = {
     {"max_streams", &ServerConfig::max_streams, 1, kMaxInt32, "calls at once on one connection"},
     {"stream_buffer_tokens", &ServerConfig::stream_buffer_tokens, 1, 1 << 20,
      "tokens kept for a slow reader before its sequence pauses"},
-    {"step_tokens", &ServerConfig::step_tokens, 1, 1 << 20,
+    {"step_tokens", &ServerConfig::step_tokens, 1, 1 << 16,
      "tokens of one step over all sequences"},
     {"prefill_chunk", &ServerConfig::prefill_chunk, 1, 1 << 20,
      "prompt tokens of one sequence in one step; multiples of 16 are fastest"},

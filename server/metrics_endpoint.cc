@@ -4,11 +4,21 @@
 #include <prometheus/exposer.h>
 
 #include <exception>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
 namespace ela {
+namespace {
+
+// A connection that sends nothing holds a thread until the timeout: a few of them, as port scanners
+// leave, must not keep Prometheus out. The library's own values are 2 threads and 30 s.
+constexpr char kThreads[] = "16";
+constexpr char kRequestTimeout[] = "1000";
+
+}  // namespace
 
 MetricsEndpoint::MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer, std::string address)
     : exposer_(std::move(exposer)), address_(std::move(address)) {}
@@ -18,7 +28,9 @@ MetricsEndpoint::~MetricsEndpoint() = default;
 absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
     const std::string& listen, const std::shared_ptr<prometheus::Collectable>& metrics) {
   try {
-    auto exposer = std::make_unique<prometheus::Exposer>(listen);
+    auto exposer = std::make_unique<prometheus::Exposer>(std::vector<std::string>{
+        "listening_ports", listen, "num_threads", kThreads, "request_timeout_ms", kRequestTimeout,
+        "keep_alive_timeout_ms", kRequestTimeout});
     exposer->RegisterCollectable(metrics);
     const std::string host = listen.substr(0, listen.rfind(':') + 1);
     std::string address = absl::StrCat(host, exposer->GetListeningPorts().front());
