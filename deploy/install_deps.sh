@@ -25,11 +25,15 @@ stop() { printf 'install_deps: %s\n' "$*" >&2; exit 1; }
 packages=(g++ cmake ninja-build ccache pkg-config
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
   prometheus-cpp-dev libspdlog-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libssl-dev
+  libturbojpeg0-dev libspng-dev libpugixml-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv curl ca-certificates)
 
 [ -r /etc/debian_version ] && command -v apt-get >/dev/null \
   || stop "this script knows Debian 12 (apt-get); on another system install the equivalents of: ${packages[*]}"
+
+# Clang brings libFuzzer.
+[ "$with_tests" = 0 ] || packages+=(clang-14 libclang-rt-14-dev)
 
 missing=()
 for package in "${packages[@]}"; do
@@ -75,5 +79,7 @@ if [ "$with_tests" = 1 ]; then
   # Clients and peers that nobody here wrote: a gRPC client in Python, Hugging Face's tokenizer as the truth.
   venv python clients-1 grpcio==1.66.2 grpcio-tools==1.66.2 grpcio-health-checking==1.66.2 grpcio-reflection==1.66.2 \
     googleapis-common-protos tokenizers==0.21.0 numpy
+  # The truth of COCO's measure; the figures in tests/golden/detection are its own.
+  venv python pycocotools-2.0.8 --no-deps pycocotools==2.0.8
 fi
 say "done"
