@@ -1,0 +1,22 @@
+// JPEG by libturbojpeg. Called by decode.cc, which has checked the number of bytes and the
+// signature.
+#ifndef ELA_MODEL_IMAGE_JPEG_H_
+#define ELA_MODEL_IMAGE_JPEG_H_
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "model/image/image.h"
+
+namespace ela {
+
+// See decode.h for what they do and which errors they give.
+absl::StatusOr<ImageHeader> ReadJpegHeader(absl::Span<const uint8_t> bytes,
+                                           const ImageLimits& limits);
+absl::StatusOr<DecodedImage> DecodeJpeg(absl::Span<const uint8_t> bytes, const ImageLimits& limits,
+                                        int32_t wanted_width, int32_t wanted_height);
+
+}  // namespace ela
+
+#endif  // ELA_MODEL_IMAGE_JPEG_H_
