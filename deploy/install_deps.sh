@@ -68,7 +68,7 @@ venv() {  # NAME MARKER PIP-ARGUMENT...
   local free_mb; free_mb=$(df -Pm "$deps" | awk 'NR==2 {print $4}')
   [ "$free_mb" -ge 3000 ] || stop "$deps has $free_mb MB free, $name needs 3000: set ELA_DEPS to another folder"
   say "$name: installing $marker into $deps/$name"
-  /usr/bin/python3 -m venv "$deps/$name" || stop "python3 -m venv failed for $deps/$name"
+  [ -x "$deps/$name/bin/pip" ] || /usr/bin/python3 -m venv "$deps/$name" || stop "python3 -m venv failed for $deps/$name"
   "$deps/$name/bin/python" -m pip install --quiet --disable-pip-version-check "$@" \
     || stop "pip could not install $*: check the network and try again"
   touch "$deps/$name/$marker"
