@@ -25,7 +25,7 @@ stop() { printf 'install_deps: %s\n' "$*" >&2; exit 1; }
 packages=(g++ cmake ninja-build ccache pkg-config
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
   prometheus-cpp-dev libspdlog-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libssl-dev
-  libturbojpeg0-dev libspng-dev libpugixml-dev
+  libturbojpeg0-dev libspng-dev libpugixml-dev libcairo2-dev fonts-dejavu-core
   libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv curl ca-certificates)
 
