@@ -26,9 +26,9 @@ PICTURE = """
 ROOMS = {
     "proto": dict(ours=[], theirs={"proto", "grpc"}),
     "client": dict(ours=[r"client/.*", r"client.*:.*", r"proto:ela_proto"],
-                   theirs={"proto", "grpc", "absl", "cli11", "json"}),
+                   theirs={"proto", "grpc", "absl", "cli11", "json", "draw"}),
     "model": dict(ours=[r"model/.*", r"model.*:.*"],
-                  theirs={"absl", "json", "pcre2", "openssl", "cli11", "image", "xml", "cuda"}),
+                  theirs={"absl", "json", "pcre2", "openssl", "cli11", "image", "xml", "draw", "cuda"}),
     "scheduler": dict(ours=[r"scheduler/.*", r"model/(worker|detector|types|status_macros)\.h",
                             r"model:ela_model_interface"],
                       theirs={"absl"}),
@@ -51,14 +51,15 @@ FAMILIES = [  # (regular expression over an include, family)
     (r"prometheus/.*", "prometheus"), (r"spdlog/.*", "spdlog"), (r"CLI/.*", "cli11"), (r"nlohmann/.*", "json"),
     (r"(torch|ATen|c10|caffe2)/.*", "torch"), (r"(cuda|cublas|nv).*\.h|cub/.*|cutlass/.*|cute/.*", "cuda"),
     (r"openssl/.*", "openssl"), (r"pcre2\.h", "pcre2"), (r"(rocksdb|hiredis)/.*", "store"),
-    (r"(turbojpeg|spng)\.h", "image"), (r"pugixml\.hpp", "xml"), (r"(gtest|gmock|benchmark)/.*", "test"),
+    (r"(turbojpeg|spng)\.h", "image"), (r"pugixml\.hpp", "xml"), (r"cairo/.*", "draw"),
+    (r"(gtest|gmock|benchmark)/.*", "test"),
     (r"(sys|linux|netinet|arpa|net)/.*|[a-z0-9_]+(\.h)?|cxxabi\.h", "std"),
 ]
 LINKS = [  # (regular expression over a link, family)
     (r"absl::.*", "absl"), (r"gRPC::.*", "grpc"), (r"protobuf::.*", "proto"), (r"prometheus-cpp::.*", "prometheus"),
     (r"spdlog::.*", "spdlog"), (r"CLI11::.*", "cli11"), (r"nlohmann_json::.*", "json"), (r"PkgConfig::PCRE2", "pcre2"),
     (r"torch.*", "torch"), (r"CUDA::.*", "cuda"), (r"OpenSSL::.*", "openssl"), (r"PkgConfig::\w*(JPEG|SPNG)\w*", "image"),
-    (r"PkgConfig::PUGIXML", "xml"),
+    (r"PkgConfig::PUGIXML", "xml"), (r"PkgConfig::CAIRO", "draw"),
     (r"RocksDB::.*|PkgConfig::(ROCKSDB|HIREDIS)|hiredis.*", "store"), (r"GTest::.*|benchmark::.*", "test"),
     (r"Threads::.*|\$\{CMAKE_DL_LIBS\}|-.*", "std"),
 ]
