@@ -1,0 +1,41 @@
+// The stores that state_store_conformance_test runs against, each empty and of its own.
+#ifndef ELA_TESTS_SERVER_STORES_UNDER_TEST_H_
+#define ELA_TESTS_SERVER_STORES_UNDER_TEST_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "scheduler/state_store.h"
+#include "tests/fakes/fake_state_store.h"
+
+namespace ela {
+
+// A store and whatever it lives on (a directory, a server process); both go with the object.
+class StoreUnderTest {
+ public:
+  virtual ~StoreUnderTest() = default;
+  virtual StateStore& store() = 0;
+};
+
+struct StoreFactory {
+  std::string name;
+  std::function<std::unique_ptr<StoreUnderTest>()> make;
+};
+
+class FakeStoreUnderTest final : public StoreUnderTest {
+ public:
+  StateStore& store() override { return store_; }
+
+ private:
+  FakeStateStore store_;
+};
+
+inline std::vector<StoreFactory> StoresUnderTest() {
+  return {{"Fake", [] { return std::make_unique<FakeStoreUnderTest>(); }}};
+}
+
+}  // namespace ela
+
+#endif  // ELA_TESTS_SERVER_STORES_UNDER_TEST_H_
