@@ -53,6 +53,9 @@ struct TokenProbability {
   float logprob = 0;  // natural log of softmax(raw logits), before penalties and temperature
 };
 
+// Of StepItem::top_logprobs; the public contracts have the same limit.
+inline constexpr int32_t kMaxTopLogprobs = 20;
+
 // Which experts a token went to: [layers, K], row-major, in rank order.
 struct Routing {
   std::vector<int32_t> experts;

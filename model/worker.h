@@ -4,7 +4,7 @@
 // The contract, numbered; every implementation is held to it by tests/model/worker_contract_test:
 //  1. One thread calls (the engine thread). Nothing here blocks except Create and Wait.
 //  2. Slots in a step are distinct; two steps in flight may name the same slot, one after the
-//     other. A slot between Enqueue and its Wait is not reset, copied, rewound, saved or loaded.
+//     other. A slot between Enqueue and its Wait is not reset, copied, rewound or transferred.
 //  3. A slot is reset before its first use, and after an error on it before it is used again.
 //  4. What a slot contains, and what is sampled from it, never depends on which or how many other
 //     items are in the step, or on how a segment was cut into chunks: the same bits, per numerics
@@ -22,6 +22,10 @@
 //     last of these. A caller that may have to take tokens back (a stop string within the drafts, a
 //     step that was enqueued before the end was known) lets them end before the next multiple of
 //     16: there the tail merges, and RewindSlot goes back no further.
+// 10. A transfer (save, load, copy out, copy in) is under way from its Begin until PollTransfer has
+//     said true or an error. Until then its slot takes part in nothing else, and the memory that it
+//     was given stays where it is, untouched. Errors that can be known at once come from Begin, and
+//     then nothing is under way.
 #ifndef ELA_MODEL_WORKER_H_
 #define ELA_MODEL_WORKER_H_
 
@@ -43,7 +47,7 @@ struct WorkerInfo {
   std::string numerics_id;        // equal ids give equal bits: "cpu-f32-1"
   std::string device;             // "cpu", "cuda:0"
   int32_t num_slots = 0;
-  int64_t state_bytes = 0;   // of one slot, whatever the context
+  int64_t state_bytes = 0;   // of one slot, whatever the context; the size of a snapshot
   int64_t weight_bytes = 0;  // resident
   int64_t vocab_size = 0;
   int32_t num_layers = 0;
@@ -70,7 +74,7 @@ struct StepItem {
   absl::Span<const TokenId> targets;
   bool logits = false;       // return raw logits for each output row
   bool routing = false;      // return experts for each output row
-  int32_t top_logprobs = 0;  // [0, 20] most probable tokens per output row
+  int32_t top_logprobs = 0;  // [0, kMaxTopLogprobs] most probable tokens per output row
   // Null: nothing is sampled; else once, after the last output row.
   const SamplingParams* sampling = nullptr;
   absl::Span<const TokenId> recent_tokens;  // for penalties, oldest first; empty when they are off
@@ -89,6 +93,18 @@ struct StepOutput {
   std::vector<float> logits;           // [rows, vocab_size] if asked
   std::vector<TokenProbability> top;   // [rows, top_logprobs], most probable first
   std::vector<Routing> routing;        // [rows] if asked
+
+  // As if nothing had come out, all capacity kept. `routing` keeps its rows too, since these own
+  // memory of their own: who fills an output resizes it to the rows that were asked for.
+  void Clear() {
+    status = absl::OkStatus();
+    sampled = -1;
+    sampled_logprob = 0;
+    accepted_drafts.clear();
+    target_logprobs.clear();
+    logits.clear();
+    top.clear();
+  }
 };
 
 struct StepResult {
@@ -127,13 +143,24 @@ class Worker {
   // one. The caller may move vectors out of it.
   virtual StepResult& Wait() = 0;
 
-  // The canonical form of a slot's state (docs/state.md): device-independent, little-endian.
-  // Immediate on a CPU, asynchronous on a GPU: Begin, then Poll until it says true. One transfer, a
-  // save or a load, may be under way per slot. Save: `blob` is filled, and must live until Poll
-  // says true. Load: `blob` is borrowed likewise; a blob that is refused leaves the slot as it was.
-  // Errors: kFailedPrecondition (another model, lobe or layout), kDataLoss (damaged).
+  // The canonical form of a slot's state (docs/state.md): device-independent, little-endian,
+  // checked to the last byte. Immediate on a CPU, asynchronous on a GPU: Begin, then Poll until it
+  // says true (rule 10). Save: `blob` is filled. Load: a blob that is refused leaves the slot as it
+  // was. Errors: kFailedPrecondition (another model, lobe or layout), kDataLoss (damaged).
   virtual absl::Status BeginSave(int32_t slot, std::string* blob) = 0;
   virtual absl::Status BeginLoad(int32_t slot, absl::Span<const char> blob) = 0;
+
+  // A snapshot: the slot's bytes as they lie, for parking a sequence in host memory. One plain copy
+  // of Info().state_bytes, nothing hashed, nothing converted. It means something to this very
+  // worker alone: it never goes to a file, to another process or to another worker. REQUIRES:
+  // exactly Info().state_bytes of memory. A slot that is copied in continues as the one that was
+  // copied out, with the same bits, whatever either slot did in between. Errors: kInternal (memory
+  // of another size, or no snapshot of this worker).
+  virtual absl::Status BeginCopyOut(int32_t slot, absl::Span<char> to) = 0;
+  virtual absl::Status BeginCopyIn(int32_t slot, absl::Span<const char> from) = 0;
+
+  // True: the slot's transfer is done, or none was under way. After an error the slot needs a
+  // reset.
   virtual absl::StatusOr<bool> PollTransfer(int32_t slot) = 0;
 };
 

@@ -11,7 +11,6 @@ namespace ela {
 namespace {
 
 constexpr int32_t kMaxPriority = 100;
-constexpr int32_t kMaxTopLogprobs = 20;
 constexpr int32_t kMaxPenaltyWindow = 1 << 16;
 
 template <typename T>

@@ -16,7 +16,6 @@ namespace ela {
 inline constexpr int kMaxStopStrings = 8;
 inline constexpr int kMaxStopStringBytes = 128;
 inline constexpr int kMaxStopTokenIds = 32;
-inline constexpr int kMaxTopLogprobs = 20;
 inline constexpr int kMaxRequestIdBytes = 128;
 inline constexpr int kMaxPenaltyWindow = 4096;
 inline constexpr int kMaxPriority = 100;

@@ -15,7 +15,6 @@
 namespace ela {
 namespace {
 
-constexpr int32_t kMaxTopLogprobs = 20;
 // Of a saved state: no sequence gets there, and none that starts there overflows.
 constexpr int64_t kMaxPosition = int64_t{1} << 48;
 
@@ -62,7 +61,7 @@ absl::StatusOr<std::unique_ptr<CpuWorker>> CpuWorker::Create(const LanguageWorke
   info.numerics_id = kCpuNumericsId;
   info.device = "cpu";
   info.num_slots = options.num_slots;
-  info.state_bytes = layout.slot_bytes();
+  info.state_bytes = pool->snapshot_bytes();
   info.weight_bytes = packed.bytes;
   info.vocab_size = config.vocab_size;
   info.num_layers = config.num_hidden_layers;
@@ -196,12 +195,7 @@ StepResult& CpuWorker::Wait() {
 void CpuWorker::Stage(size_t index) {
   const StepItem& item = items_[index];
   StepOutput& output = result_.items[index];
-  output.sampled = -1;
-  output.sampled_logprob = 0;
-  output.accepted_drafts.clear();
-  output.target_logprobs.clear();
-  output.logits.clear();
-  output.top.clear();
+  output.Clear();
   const int64_t first_row = static_cast<int64_t>(tokens_.size());
   output.status = CheckItem(item, info_.max_step_tokens - first_row);
   if (!output.status.ok()) {
@@ -370,6 +364,19 @@ absl::Status CpuWorker::BeginLoad(int32_t slot, absl::Span<const char> blob) {
   pool_->slot(slot).last_sampled = header.last_sampled;
   model_.Derive(pool_->memory(slot), header.position);
   return absl::OkStatus();
+}
+
+absl::Status CpuWorker::BeginCopyOut(int32_t slot, absl::Span<char> to) {
+  ELA_RETURN_IF_ERROR(CheckSlot(slot));
+  if (!pool_->slot(slot).ready) {
+    return absl::InternalError(absl::StrCat("slot ", slot, " holds no state to copy out"));
+  }
+  return pool_->CopyOut(slot, to);
+}
+
+absl::Status CpuWorker::BeginCopyIn(int32_t slot, absl::Span<const char> from) {
+  ELA_RETURN_IF_ERROR(CheckSlot(slot));
+  return pool_->CopyIn(slot, from);
 }
 
 absl::StatusOr<bool> CpuWorker::PollTransfer(int32_t slot) {

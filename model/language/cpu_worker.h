@@ -36,6 +36,8 @@ class CpuWorker : public Worker {
   StepResult& Wait() override;
   absl::Status BeginSave(int32_t slot, std::string* blob) override;
   absl::Status BeginLoad(int32_t slot, absl::Span<const char> blob) override;
+  absl::Status BeginCopyOut(int32_t slot, absl::Span<char> to) override;
+  absl::Status BeginCopyIn(int32_t slot, absl::Span<const char> from) override;
   absl::StatusOr<bool> PollTransfer(int32_t slot) override;
 
  private:

@@ -46,46 +46,69 @@ void DescribeLayout(const StateLayout& layout, uint32_t* words) {
   head(layout.lobe(), words + 8);
 }
 
-// The three things that walk over a state, in one order: measuring, writing, reading. `Base` parts
-// are absent from memory while nothing has been merged; the blob holds zeros for them.
+// The things that walk over a state, in one order: measuring, writing, checking, reading. `Base`
+// parts are absent from memory while nothing has been merged; the blob holds zeros for them.
 struct Measure {
   size_t bytes = 0;
-  void Field(void*, size_t n, bool) { bytes += n; }
+  template <class T>
+  void Field(T*, size_t n, bool) {
+    bytes += n * sizeof(T);
+  }
 };
 struct Write {
   char* out;
-  void Field(void* field, size_t n, bool present) {
+  template <class T>
+  void Field(T* field, size_t n, bool present) {
     if (present) {
-      std::memcpy(out, field, n);
+      std::memcpy(out, field, n * sizeof(T));
     } else {
-      std::memset(out, 0, n);
+      std::memset(out, 0, n * sizeof(T));
     }
-    out += n;
+    out += n * sizeof(T);
+  }
+};
+// Exponent bits all set: infinity or NaN.
+struct CheckFinite {
+  const char* in;
+  bool finite = true;
+  void Field(float*, size_t n, bool) { Check<uint32_t>(n, 0x7f800000u); }
+  void Field(double*, size_t n, bool) { Check<uint64_t>(n, 0x7ff0000000000000u); }
+
+  template <class Word>
+  void Check(size_t n, Word exponent) {
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; ++i) {
+      Word word;
+      std::memcpy(&word, in + i * sizeof(Word), sizeof(Word));
+      bad |= static_cast<uint32_t>((word & exponent) == exponent);
+    }
+    finite = finite && bad == 0;
+    in += n * sizeof(Word);
   }
 };
 struct Read {
   const char* in;
-  void Field(void* field, size_t n, bool present) {
-    if (present) std::memcpy(field, in, n);
-    in += n;
+  template <class T>
+  void Field(T* field, size_t n, bool present) {
+    if (present) std::memcpy(field, in, n * sizeof(T));
+    in += n * sizeof(T);
   }
 };
 
 template <class Visitor>
 void VisitHead(const StateLayout::Head& head, const HeadState& state, int64_t merged, int tail,
                Visitor* visitor) {
-  const size_t row = head.width * sizeof(float);
+  const size_t row = head.width;
   const bool present = merged > 0;
   const auto base = [&](float* field) {
     if (field != nullptr) visitor->Field(field, row, present);
   };
   base(state.row_max);
   if (state.row_sum != nullptr) {
-    visitor->Field(state.row_sum, head.width * sizeof(double), present);
+    visitor->Field(state.row_sum, row, present);
   }
   if (state.totals != nullptr) {
-    visitor->Field(state.totals + (head.kernel == AttentionKernel::kDirMag ? 1 : 0), sizeof(double),
-                   present);
+    visitor->Field(state.totals + (head.kernel == AttentionKernel::kDirMag ? 1 : 0), 1, present);
   }
   base(state.key_mean);
   base(state.value_mean);
@@ -94,7 +117,7 @@ void VisitHead(const StateLayout::Head& head, const HeadState& state, int64_t me
     for (int64_t b = 0; b < head.width; b += kColumnBlock) {
       const int64_t stride = std::min<int64_t>(kColumnBlock, state.value_stride - b);
       const int64_t columns = std::min<int64_t>(kColumnBlock, head.width - b);
-      visitor->Field(state.matrix + b * head.width + d * stride, columns * sizeof(float), present);
+      visitor->Field(state.matrix + b * head.width + d * stride, columns, present);
     }
   }
   for (int j = 0; j < tail; ++j) {
@@ -109,10 +132,8 @@ void VisitState(const StateLayout& layout, char* slot, int64_t position, Visitor
   const int tail = static_cast<int>(position % kBlock);
   for (int layer = 0; layer < layout.layers(); ++layer) {
     if (layout.convolution_window() > 0) {
-      visitor->Field(
-          layout.Convolution(slot, layer),
-          (layout.convolution_window() - 1 + tail) * layout.convolution_width() * sizeof(float),
-          true);
+      visitor->Field(layout.Convolution(slot, layer),
+                     (layout.convolution_window() - 1 + tail) * layout.convolution_width(), true);
     }
     for (const StateLayout::Head* head : {&layout.attention(), &layout.lobe()}) {
       for (int i = 0; i < head->count; ++i) {
@@ -205,6 +226,10 @@ absl::StatusOr<StateHeader> ReadStateHeader(const StateLayout& layout, absl::Spa
         "the saved state has another layout (layers, heads, kernels or convolution) than this "
         "model");
   }
+  // A checksum is no proof of origin, and one NaN would poison every later token.
+  CheckFinite check{blob.data() + sizeof(Prefix)};
+  VisitState(layout, slot, prefix.position, &check);
+  if (!check.finite) return absl::DataLossError("the saved state holds NaN or infinity");
   StateHeader header;
   header.model_fingerprint = GetText(prefix.model_fingerprint);
   header.lobe_fingerprint = GetText(prefix.lobe_fingerprint);

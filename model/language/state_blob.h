@@ -26,8 +26,9 @@ struct StateHeader {
 // Writes the state in `slot` to `blob`.
 void SaveState(const StateLayout& layout, const StateHeader& header, char* slot, std::string* blob);
 
-// Reads the header alone, checking magic, version, length and checksum. Errors: kDataLoss
-// (damaged), kFailedPrecondition (a version or layout that this build does not read).
+// Reads the header, checking magic, version, length, checksum and that all values are finite.
+// Errors: kDataLoss (damaged), kFailedPrecondition (a version or layout that this build does not
+// read).
 absl::StatusOr<StateHeader> ReadStateHeader(const StateLayout& layout, absl::Span<const char> blob,
                                             char* slot);
 

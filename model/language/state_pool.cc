@@ -1,12 +1,31 @@
 #include "model/language/state_pool.h"
 
 #include <cstring>
+#include <type_traits>
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "model/kernels/aligned_buffer.h"
+#include "model/status_macros.h"
 
 namespace ela {
+
+namespace {
+
+// What stands behind the bytes of a snapshot. By the owner a foreign or torn one is told apart.
+struct Record {
+  const StatePool* owner;
+  StatePool::Slot slot;
+};
+static_assert(std::is_trivially_copyable_v<Record>);
+
+absl::Status CheckSize(size_t have, int64_t want) {
+  if (static_cast<int64_t>(have) == want) return absl::OkStatus();
+  return absl::InternalError(
+      absl::StrCat("a snapshot takes ", want, " bytes, the memory given has ", have));
+}
+
+}  // namespace
 
 Allocator HostAllocator() { return {&AllocateAligned, &FreeAligned}; }
 
@@ -47,6 +66,28 @@ void StatePool::Reset(int32_t index) {
 void StatePool::Copy(int32_t from, int32_t to) {
   slots_[to] = slots_[from];
   if (from != to) std::memcpy(memory(to), memory(from), layout_.slot_bytes());
+}
+
+absl::Status StatePool::CopyOut(int32_t index, absl::Span<char> to) {
+  static_assert(sizeof(Record) <= kRecordBytes);
+  ELA_RETURN_IF_ERROR(CheckSize(to.size(), snapshot_bytes()));
+  const Record record{this, slots_[index]};
+  std::memcpy(to.data(), memory(index), layout_.slot_bytes());
+  std::memcpy(to.data() + layout_.slot_bytes(), &record, sizeof(record));
+  return absl::OkStatus();
+}
+
+absl::Status StatePool::CopyIn(int32_t index, absl::Span<const char> from) {
+  ELA_RETURN_IF_ERROR(CheckSize(from.size(), snapshot_bytes()));
+  Record record;
+  std::memcpy(&record, from.data() + layout_.slot_bytes(), sizeof(record));
+  if (record.owner != this) {
+    return absl::InternalError(
+        absl::StrCat("what is to be copied into slot ", index, " is no snapshot of this worker"));
+  }
+  slots_[index] = record.slot;
+  std::memcpy(memory(index), from.data(), layout_.slot_bytes());
+  return absl::OkStatus();
 }
 
 absl::Status StatePool::Rewind(int32_t index, int64_t position) {

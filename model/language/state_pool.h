@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "model/language/state_layout.h"
 #include "model/types.h"
 
@@ -50,10 +51,17 @@ class StatePool {
   void Reset(int32_t index);
   // One memcpy.
   void Copy(int32_t from, int32_t to);
+  // A slot's bytes as they lie, and behind them what this class keeps of it: snapshot_bytes().
+  // Errors: kInternal (memory of another size; no snapshot of this pool).
+  int64_t snapshot_bytes() const { return layout_.slot_bytes() + kRecordBytes; }
+  absl::Status CopyOut(int32_t index, absl::Span<char> to);
+  absl::Status CopyIn(int32_t index, absl::Span<const char> from);
   // Errors: kOutOfRange, naming the lowest position that can be reached.
   absl::Status Rewind(int32_t index, int64_t position);
 
  private:
+  static constexpr int64_t kRecordBytes = 64;
+
   StatePool(const StateLayout& layout, int32_t num_slots, Allocator allocator);
 
   const StateLayout layout_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -14,6 +15,16 @@ namespace {
 
 constexpr int64_t kBlock = 16;  // tails merge at multiples of it (docs/model.md 1)
 constexpr char kBlobName[] = "ela-fake-state-1";
+
+// As BeginCopyOut lays a slot out.
+struct Snapshot {
+  const void* owner;
+  int64_t position;
+  TokenId last_sampled;
+  int32_t lobe;  // index into the options' lobes; -1: the model's own
+  int64_t num_hashes;
+  uint64_t hashes[kBlock + 1];
+};
 
 // SplitMix64's finaliser over a running value.
 uint64_t Mix(uint64_t hash, uint64_t value) {
@@ -37,7 +48,7 @@ FakeWorker::FakeWorker(const FakeWorkerOptions& options)
   info_.numerics_id = "fake-1";
   info_.device = "cpu";
   info_.num_slots = options_.num_slots;
-  info_.state_bytes = 64;
+  info_.state_bytes = sizeof(Snapshot);
   info_.vocab_size = options_.vocab_size;
   info_.num_layers = options_.num_layers;
   info_.num_experts = options_.num_experts;
@@ -59,12 +70,36 @@ FakeWorker::~FakeWorker() {
 
 // --- Slots ---
 
-absl::Status FakeWorker::ResetSlot(int32_t slot, const std::string& lobe) {
+// Rules 2 and 10.
+absl::Status FakeWorker::CheckIdle(int32_t slot, const char* call) {
   if (slot < 0 || slot >= options_.num_slots) {
-    return Violation(2, absl::StrCat("ResetSlot of slot ", slot, " of ", options_.num_slots));
+    return Violation(2, absl::StrCat(call, " of slot ", slot, " of ", options_.num_slots));
   }
+  if (slots_[slot].in_flight > 0) {
+    return Violation(2, absl::StrCat(call, " of slot ", slot, " in a step"));
+  }
+  if (slots_[slot].transfer) {
+    return Violation(10, absl::StrCat(call, " of slot ", slot, " during a transfer"));
+  }
+  return absl::OkStatus();
+}
+
+// The slot holds a state, and all of it.
+absl::Status FakeWorker::CheckWhole(int32_t slot, const char* call) {
+  ELA_RETURN_IF_ERROR(CheckIdle(slot, call));
+  if (!slots_[slot].usable) {
+    return Violation(3, absl::StrCat(call, " of slot ", slot, " before a reset"));
+  }
+  if (slots_[slot].segment.length > 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "slot ", slot, " is between the passes of a segment, whose scratch is no slot state"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FakeWorker::ResetSlot(int32_t slot, const std::string& lobe) {
+  ELA_RETURN_IF_ERROR(CheckIdle(slot, "ResetSlot"));
   Slot& s = slots_[slot];
-  if (s.in_flight > 0) return Violation(2, absl::StrCat("ResetSlot of slot ", slot, " in a step"));
   s.usable = false;
   if (!lobe.empty() &&
       std::find(options_.lobes.begin(), options_.lobes.end(), lobe) == options_.lobes.end()) {
@@ -81,20 +116,15 @@ absl::Status FakeWorker::ResetSlot(int32_t slot, const std::string& lobe) {
 }
 
 absl::Status FakeWorker::CopySlot(int32_t from, int32_t to) {
-  if (std::min(from, to) < 0 || std::max(from, to) >= options_.num_slots || !slots_[from].usable) {
-    return Violation(3, absl::StrCat("CopySlot from ", from, " to ", to));
-  }
-  if (slots_[from].in_flight + slots_[to].in_flight > 0) {
-    return Violation(2, absl::StrCat("CopySlot from ", from, " to ", to, " in a step"));
-  }
+  ELA_RETURN_IF_ERROR(CheckIdle(to, "CopySlot"));
+  ELA_RETURN_IF_ERROR(CheckWhole(from, "CopySlot"));
   if (from != to) slots_[to] = slots_[from];
   return absl::OkStatus();
 }
 
 absl::Status FakeWorker::RewindSlot(int32_t slot, int64_t position) {
+  ELA_RETURN_IF_ERROR(CheckWhole(slot, "RewindSlot"));
   Slot& s = slots_[slot];
-  if (s.in_flight > 0) return Violation(2, absl::StrCat("RewindSlot of slot ", slot, " in a step"));
-  if (!s.usable) return Violation(3, absl::StrCat("RewindSlot of slot ", slot, " before a reset"));
   const int64_t lowest = s.position - static_cast<int64_t>(s.since_merge.size()) + 1;
   if (position < lowest || position > s.position) {
     return absl::OutOfRangeError(absl::StrCat("position is ", position, ", slot ", slot,
@@ -104,26 +134,43 @@ absl::Status FakeWorker::RewindSlot(int32_t slot, int64_t position) {
   s.hash = s.since_merge.back();
   s.position = position;
   s.last_sampled = -1;
-  s.segment = Segment();
   return absl::OkStatus();
+}
+
+// --- Transfers ---
+
+// What a transfer does happens at its last poll, so that memory that did not live until then is
+// seen by the address sanitizer, and a blob that was used too early is empty.
+void FakeWorker::StartTransfer(int32_t slot, std::function<void()> last_poll) {
+  if (options_.transfer_polls == 0) return last_poll();
+  slots_[slot].transfer = std::move(last_poll);
+  slots_[slot].polls_left = options_.transfer_polls;
+}
+
+absl::StatusOr<bool> FakeWorker::PollTransfer(int32_t slot) {
+  if (slot < 0 || slot >= options_.num_slots) {
+    return Violation(2, absl::StrCat("PollTransfer of slot ", slot, " of ", options_.num_slots));
+  }
+  Slot& s = slots_[slot];
+  if (!s.transfer) return true;
+  if (s.polls_left-- > 0) return false;
+  const std::function<void()> last_poll = std::exchange(s.transfer, nullptr);
+  last_poll();
+  return true;
 }
 
 absl::Status FakeWorker::BeginSave(int32_t slot, std::string* blob) {
-  const Slot& s = slots_[slot];
-  if (s.in_flight > 0) return Violation(2, absl::StrCat("BeginSave of slot ", slot, " in a step"));
-  if (!s.usable) return Violation(3, absl::StrCat("BeginSave of slot ", slot, " before a reset"));
-  if (s.segment.pass > 0 || (options_.segment_passes > 1 && s.segment.length > 0)) {
-    return absl::FailedPreconditionError("a segment is under way; its scratch cannot be saved");
-  }
-  *blob = absl::StrCat(kBlobName, " ", s.lobe, " ", s.position, " ", s.last_sampled);
-  for (const uint64_t hash : s.since_merge) absl::StrAppend(blob, " ", hash);
+  ELA_RETURN_IF_ERROR(CheckWhole(slot, "BeginSave"));
+  blob->clear();
+  StartTransfer(slot, [this, slot, blob] {
+    const Slot& s = slots_[slot];
+    *blob = absl::StrCat(kBlobName, " ", s.lobe, " ", s.position, " ", s.last_sampled);
+    for (const uint64_t hash : s.since_merge) absl::StrAppend(blob, " ", hash);
+  });
   return absl::OkStatus();
 }
 
-absl::Status FakeWorker::BeginLoad(int32_t slot, absl::Span<const char> blob) {
-  if (slots_[slot].in_flight > 0) {
-    return Violation(2, absl::StrCat("BeginLoad of slot ", slot, " in a step"));
-  }
+absl::StatusOr<FakeWorker::Slot> FakeWorker::Parse(absl::Span<const char> blob) const {
   Slot s;
   const std::vector<std::string> words =
       absl::StrSplit(absl::string_view(blob.data(), blob.size()), ' ');
@@ -141,11 +188,61 @@ absl::Status FakeWorker::BeginLoad(int32_t slot, absl::Span<const char> blob) {
   }
   s.hash = s.since_merge.back();
   s.usable = true;
-  slots_[slot] = std::move(s);
+  return s;
+}
+
+absl::Status FakeWorker::BeginLoad(int32_t slot, absl::Span<const char> blob) {
+  ELA_RETURN_IF_ERROR(CheckIdle(slot, "BeginLoad"));
+  ELA_RETURN_IF_ERROR(Parse(blob).status());
+  StartTransfer(slot, [this, slot, blob] { slots_[slot] = *Parse(blob); });
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> FakeWorker::PollTransfer(int32_t) { return true; }
+absl::Status FakeWorker::BeginCopyOut(int32_t slot, absl::Span<char> to) {
+  ELA_RETURN_IF_ERROR(CheckWhole(slot, "BeginCopyOut"));
+  if (to.size() != sizeof(Snapshot)) {
+    return Violation(10, absl::StrCat("BeginCopyOut to ", to.size(), " bytes"));
+  }
+  StartTransfer(slot, [this, slot, to] {
+    const Slot& s = slots_[slot];
+    Snapshot snapshot{};
+    snapshot.owner = this;
+    snapshot.position = s.position;
+    snapshot.last_sampled = s.last_sampled;
+    const auto lobe = std::find(options_.lobes.begin(), options_.lobes.end(), s.lobe);
+    snapshot.lobe = s.lobe.empty() ? -1 : static_cast<int32_t>(lobe - options_.lobes.begin());
+    snapshot.num_hashes = static_cast<int64_t>(s.since_merge.size());
+    std::copy(s.since_merge.begin(), s.since_merge.end(), snapshot.hashes);
+    std::memcpy(to.data(), &snapshot, sizeof(snapshot));
+  });
+  return absl::OkStatus();
+}
+
+absl::StatusOr<FakeWorker::Slot> FakeWorker::FromSnapshot(absl::Span<const char> from) const {
+  Snapshot snapshot{};
+  if (from.size() == sizeof(snapshot)) std::memcpy(&snapshot, from.data(), sizeof(snapshot));
+  if (snapshot.owner != this) {
+    return absl::InternalError(absl::StrCat(from.size(), " bytes are no snapshot of this worker"));
+  }
+  Slot s;
+  s.usable = true;
+  if (snapshot.lobe >= 0) s.lobe = options_.lobes[snapshot.lobe];
+  s.position = snapshot.position;
+  s.last_sampled = snapshot.last_sampled;
+  s.since_merge.reserve(kBlock + 1);
+  s.since_merge.assign(snapshot.hashes, snapshot.hashes + snapshot.num_hashes);
+  s.hash = s.since_merge.back();
+  return s;
+}
+
+absl::Status FakeWorker::BeginCopyIn(int32_t slot, absl::Span<const char> from) {
+  ELA_RETURN_IF_ERROR(CheckIdle(slot, "BeginCopyIn"));
+  if (const absl::Status status = FromSnapshot(from).status(); !status.ok()) {
+    return Violation(10, std::string(status.message()));
+  }
+  StartTransfer(slot, [this, slot, from] { slots_[slot] = *FromSnapshot(from); });
+  return absl::OkStatus();
+}
 
 // --- Steps ---
 
@@ -185,12 +282,7 @@ StepResult& FakeWorker::Wait() {
   result.expert_tokens.assign(info_.num_layers * info_.num_experts, 0);
   for (size_t i = 0; i < items.size(); ++i) {
     StepOutput& output = result.items[i];
-    output.sampled = -1;
-    output.sampled_logprob = 0;
-    output.accepted_drafts.clear();
-    output.target_logprobs.clear();
-    output.logits.clear();
-    output.top.clear();
+    output.Clear();
     output.status = whole_step.ok() ? Check(items[i], items.subspan(0, i)) : whole_step;
     if (!output.status.ok() && whole_step.ok()) {
       violations_.push_back(std::string(output.status.message()));
@@ -220,6 +312,7 @@ absl::Status FakeWorker::Check(const StepItem& item, absl::Span<const StepItem> 
     if (other.slot == item.slot) return breach(2, "twice in a step");
   }
   const Slot& slot = slots_[item.slot];
+  if (slot.transfer) return breach(10, "in a step during a transfer");
   if (!slot.usable) return breach(3, "not reset before its first use, or after an error");
   if (item.tokens.empty() && slot.last_sampled < 0) {
     return breach(8, "no tokens, and none was sampled before");
@@ -242,7 +335,7 @@ absl::Status FakeWorker::Check(const StepItem& item, absl::Span<const StepItem> 
       !item.recent_tokens.empty()) {
     return breach(6, "recent tokens although penalties are off");
   }
-  if (item.top_logprobs < 0 || item.top_logprobs > 20) {
+  if (item.top_logprobs < 0 || item.top_logprobs > kMaxTopLogprobs) {
     return breach(6, "top_logprobs ", item.top_logprobs);
   }
   return absl::OkStatus();
@@ -271,7 +364,11 @@ absl::Status FakeWorker::CheckSegment(const Slot& slot, const StepItem& item) co
     return breach("a chunk ends at ", item.first_position + num_tokens, ", its segment at ",
                   segment.begin + segment.length);
   }
-  if (under_way) {
+  if (options_.segment_passes == 1) {  // cuts mean nothing, a hit or a rewind may lie anywhere
+    if (segment.begin > item.first_position || segment.pass != 0) {
+      return breach("a segment with pass ", segment.pass, ", begin ", segment.begin);
+    }
+  } else if (under_way) {
     if (segment.begin != slot.segment.begin || segment.length != slot.segment.length ||
         segment.pass != slot.segment.pass) {
       return breach("segment ", segment.begin, "+", segment.length, " pass ", segment.pass,
@@ -367,15 +464,10 @@ void FakeWorker::Absorb(Slot& slot, const Segment& segment, TokenId token) {
   ++slot.position;
   if (slot.position % kBlock == 0) slot.since_merge.clear();
   slot.since_merge.push_back(slot.hash);
-  if (segment.kind == SegmentKind::kPrompt) {
-    slot.segment = segment;
-    slot.pass_position = slot.position;
-    if (slot.position == segment.begin + segment.length) slot.segment = Segment();
-  }
 }
 
 uint64_t FakeWorker::OutputHash(const Slot& slot) const {
-  return slot.segment.length > 0 && options_.segment_passes > 1 ? slot.pass_hash : slot.hash;
+  return slot.segment.length > 0 ? slot.pass_hash : slot.hash;
 }
 
 void FakeWorker::Report(const StepItem& item, uint64_t hash, size_t row, TokenId token,

@@ -35,6 +35,7 @@ struct FakeWorkerOptions {
   int32_t segment_passes = 1;
   int64_t max_segment_tokens = 0;  // 0: no limit
   int32_t steps_in_flight = 1;
+  int32_t transfer_polls = 0;  // how often PollTransfer says "not yet", as a device would
   int32_t num_layers = 2;
   int32_t num_experts = 4;
   int32_t num_experts_per_token = 2;
@@ -65,6 +66,8 @@ class FakeWorker final : public Worker {
   StepResult& Wait() override;
   absl::Status BeginSave(int32_t slot, std::string* blob) override;
   absl::Status BeginLoad(int32_t slot, absl::Span<const char> blob) override;
+  absl::Status BeginCopyOut(int32_t slot, absl::Span<char> to) override;
+  absl::Status BeginCopyIn(int32_t slot, absl::Span<const char> from) override;
   absl::StatusOr<bool> PollTransfer(int32_t slot) override;
 
   // --- What tests expect. ---
@@ -100,7 +103,9 @@ class FakeWorker final : public Worker {
     uint64_t hash = 0;
     TokenId last_sampled = -1;
     std::vector<uint64_t> since_merge;  // hash at each position since the last multiple of 16
-    // The prompt segment under way; length 0: none.
+    std::function<void()> transfer;     // what its last poll does; empty: none is under way
+    int32_t polls_left = 0;
+    // With several passes: the prompt segment under way; length 0: none.
     Segment segment;
     int64_t pass_position = 0;
     uint64_t pass_hash = 0;
@@ -110,6 +115,11 @@ class FakeWorker final : public Worker {
     bool pending = false;
   };
 
+  absl::Status CheckIdle(int32_t slot, const char* call);
+  absl::Status CheckWhole(int32_t slot, const char* call);
+  absl::StatusOr<Slot> Parse(absl::Span<const char> blob) const;
+  absl::StatusOr<Slot> FromSnapshot(absl::Span<const char> from) const;
+  void StartTransfer(int32_t slot, std::function<void()> last_poll);
   absl::Status Check(const StepItem& item, absl::Span<const StepItem> before) const;
   absl::Status CheckSegment(const Slot& slot, const StepItem& item) const;
   absl::Status Scripted(const StepItem& item);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -174,6 +175,37 @@ TEST_F(SavedStateTest, AForgedTokenOrPositionIsDataLoss) {
   EXPECT_EQ(load(32, vocab).code(), Code::kDataLoss);
   EXPECT_EQ(load(32, -2).code(), Code::kDataLoss);
   EXPECT_EQ(load(int64_t{1} << 62, 0).code(), Code::kDataLoss);
+}
+
+// Every kind of number a payload holds: rows before the convolution, m, c (double), A, tail.
+TEST_F(SavedStateTest, APayloadThatIsNotFiniteIsDataLoss) {
+  auto worker = rig_.Make();
+  auto pool = *StatePool::Create(StateLayout(rig_.config()), 1, HostAllocator());
+  const StateLayout& layout = pool->layout();
+  const HeadState head = layout.View(pool->memory(0), 1, layout.attention(), 1);
+  const HeadState lobe = layout.View(pool->memory(0), 1, layout.lobe(), 0);
+  const WorkerInfo& info = worker->Info();
+  const StateHeader header = {info.model_fingerprint, info.lobe_fingerprint, info.numerics_id, 35,
+                              0};
+  const auto load = [&] {
+    std::string blob;
+    SaveState(layout, header, pool->memory(0), &blob);
+    return worker->BeginLoad(1, blob);
+  };
+  ASSERT_TRUE(load().ok());
+  for (float* field : {layout.Convolution(pool->memory(0), 0), head.row_max, head.matrix,
+                       head.keys + head.key_stride, head.decays, lobe.values}) {
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+      *field = bad;
+      EXPECT_EQ(load().code(), Code::kDataLoss);
+    }
+    *field = 0;
+  }
+  head.row_sum[3] = std::numeric_limits<double>::infinity();
+  const absl::Status status = load();
+  EXPECT_EQ(status.code(), Code::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("NaN or infinity"));
 }
 
 TEST_F(SavedStateTest, ARefusedLoadLeavesTheSlotAsItWas) {

@@ -265,10 +265,65 @@ TEST_F(WorkerContractTest, AStepAllocatesNothingOnceItsOutputsHaveGrown) {
 
 TEST_F(WorkerContractTest, SlotsThatHoldNothingCannotBeCopiedSavedOrRewound) {
   std::string blob;
+  std::vector<char> snapshot(worker_->Info().state_bytes);
+  EXPECT_EQ(worker_->BeginCopyOut(9, absl::MakeSpan(snapshot)).code(), Code::kInternal);
   EXPECT_EQ(worker_->CopySlot(9, 0).code(), Code::kInternal);
   EXPECT_EQ(worker_->BeginSave(9, &blob).code(), Code::kInternal);
   EXPECT_EQ(worker_->RewindSlot(9, 0).code(), Code::kInternal);
   EXPECT_EQ(worker_->ResetSlot(40, "").code(), Code::kInternal);
+}
+
+// At an end within a block, with a sampled token that only the slot knows.
+TEST_F(WorkerContractTest, ASnapshotCopiedInContinuesAsTheSlotThatWasCopiedOut) {
+  SamplingParams params;
+  params.temperature = 0;
+  StepItem prompt = Absorb(0, First(37), 0, OutputMode::kLast);
+  prompt.sampling = &params;
+  ASSERT_TRUE(RunItem(worker_.get(), prompt).status.ok());
+  std::vector<char> snapshot(worker_->Info().state_bytes);
+  ASSERT_TRUE(worker_->BeginCopyOut(0, absl::MakeSpan(snapshot)).ok());
+  ASSERT_TRUE(*worker_->PollTransfer(0));
+  const std::vector<float> want = RunItem(worker_.get(), Absorb(0, {}, 37)).logits;
+  for (const int32_t slot : {0, 3, 20}) {  // its own, one in use, one that was never reset
+    ASSERT_TRUE(worker_->BeginCopyIn(slot, snapshot).ok());
+    ASSERT_TRUE(*worker_->PollTransfer(slot));
+    const StepOutput output = RunItem(worker_.get(), Absorb(slot, {}, 37));
+    ASSERT_TRUE(output.status.ok()) << output.status;
+    EXPECT_EQ(DifferingBits(output.logits.data(), want.data(), 67), 0) << "slot " << slot;
+  }
+}
+
+TEST_F(WorkerContractTest, ASnapshotOfAnotherSizeOrWorkerIsRefusedAndChangesNothing) {
+  std::vector<char> snapshot(worker_->Info().state_bytes), small(snapshot.size() - 1);
+  EXPECT_EQ(worker_->BeginCopyOut(0, absl::MakeSpan(small)).code(), Code::kInternal);
+  EXPECT_EQ(worker_->BeginCopyIn(0, small).code(), Code::kInternal);
+  EXPECT_EQ(worker_->BeginCopyIn(33, snapshot).code(), Code::kInternal);
+  auto other = rig_.Make();
+  ASSERT_TRUE(other->ResetSlot(0, "").ok());
+  ASSERT_TRUE(other->BeginCopyOut(0, absl::MakeSpan(snapshot)).ok());
+  const absl::Status status = worker_->BeginCopyIn(0, snapshot);
+  EXPECT_EQ(status.code(), Code::kInternal);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("no snapshot of this worker"));
+  EXPECT_TRUE(RunItem(worker_.get(), Absorb(0, First(5), 0)).status.ok());
+}
+
+TEST(StepOutputTest, ClearForgetsWhatCameOutAndKeepsItsMemory) {
+  StepOutput output;
+  output.status = absl::DataLossError("NaN");
+  output.sampled = 3;
+  output.sampled_logprob = -1;
+  output.accepted_drafts = {1};
+  output.target_logprobs = {-1};
+  output.logits = {1, 2};
+  output.top = {{1, -1}};
+  output.Clear();
+  EXPECT_TRUE(output.status.ok());
+  EXPECT_EQ(output.sampled, -1);
+  EXPECT_EQ(output.sampled_logprob, 0);
+  EXPECT_EQ(output.accepted_drafts.size() + output.target_logprobs.size() + output.logits.size() +
+                output.top.size(),
+            0u);
+  EXPECT_GE(output.logits.capacity(), 2u);
 }
 
 TEST_F(WorkerContractTest, AnUnknownLobeIsNotFound) {

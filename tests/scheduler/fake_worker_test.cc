@@ -179,5 +179,61 @@ TEST_F(FakeWorkerTest, CopyRewindSaveAndLoadKeepTheText) {
   EXPECT_TRUE(absl::IsFailedPrecondition(worker.BeginLoad(2, "something else")));
 }
 
+TEST_F(FakeWorkerTest, ASnapshotKeepsTheTextInTheMiddleOfAPrompt) {
+  FakeWorkerOptions options;
+  options.lobes = {"poetry"};
+  FakeWorker worker(options);
+  const absl::Span<const TokenId> tokens = tokens_;
+  std::vector<char> snapshot(worker.Info().state_bytes);
+  ASSERT_TRUE(worker.ResetSlot(0, "poetry").ok());
+  ASSERT_TRUE(RunOne(worker, Chunk(0, tokens.subspan(0, 3), 0, whole_)).status.ok());
+  ASSERT_TRUE(worker.BeginCopyOut(0, absl::MakeSpan(snapshot)).ok());
+  ASSERT_TRUE(worker.BeginCopyIn(1, snapshot).ok());
+  StepItem rest = Chunk(0, tokens.subspan(3), 3, whole_);
+  rest.output = OutputMode::kLast;
+  rest.sampling = &greedy_;
+  const TokenId next = RunOne(worker, rest).sampled;
+  rest.slot = 1;
+  EXPECT_EQ(RunOne(worker, rest).sampled, next);
+  snapshot.pop_back();
+  EXPECT_FALSE(worker.BeginCopyIn(2, snapshot).ok());
+  EXPECT_THAT(worker.TakeViolations()[0], HasSubstr("no snapshot"));
+}
+
+TEST_F(FakeWorkerTest, BetweenPassesNothingIsSavedOrCopied) {
+  FakeWorkerOptions options;
+  options.segment_passes = 2;
+  FakeWorker worker(options);
+  std::string blob;
+  std::vector<char> snapshot(worker.Info().state_bytes);
+  ASSERT_TRUE(worker.ResetSlot(0, "").ok());
+  ASSERT_TRUE(RunOne(worker, Chunk(0, tokens_, 0, whole_)).status.ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(worker.BeginSave(0, &blob)));
+  EXPECT_TRUE(absl::IsFailedPrecondition(worker.BeginCopyOut(0, absl::MakeSpan(snapshot))));
+  EXPECT_TRUE(absl::IsFailedPrecondition(worker.CopySlot(0, 1)));
+  EXPECT_TRUE(absl::IsFailedPrecondition(worker.RewindSlot(0, 0)));
+}
+
+TEST_F(FakeWorkerTest, ATransferTakesItsPollsAndKeepsItsSlotToItself) {
+  FakeWorkerOptions options;
+  options.transfer_polls = 2;
+  FakeWorker worker(options);
+  std::string blob = "early";
+  ASSERT_TRUE(worker.ResetSlot(0, "").ok());
+  ASSERT_TRUE(worker.BeginSave(0, &blob).ok());
+  EXPECT_EQ(blob, "");
+  EXPECT_FALSE(*worker.PollTransfer(0));
+  EXPECT_THAT(Breach(worker, Chunk(0, tokens_, 0, whole_)), HasSubstr("rule 10"));
+  EXPECT_FALSE(worker.ResetSlot(0, "").ok());
+  EXPECT_THAT(worker.TakeViolations()[0], HasSubstr("rule 10"));
+  EXPECT_FALSE(*worker.PollTransfer(0));
+  EXPECT_TRUE(*worker.PollTransfer(0));
+  EXPECT_TRUE(*worker.PollTransfer(0));
+  EXPECT_TRUE(worker.ResetSlot(0, "").ok());
+  ASSERT_TRUE(worker.BeginLoad(1, blob).ok());
+  while (!*worker.PollTransfer(1)) continue;
+  EXPECT_TRUE(RunOne(worker, Chunk(1, tokens_, 0, whole_)).status.ok());
+}
+
 }  // namespace
 }  // namespace ela
