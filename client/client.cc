@@ -8,6 +8,8 @@
 #include "absl/time/clock.h"
 #include "client/connection.h"
 #include "client/convert.h"
+#include "client/detect_convert.h"
+#include "client/detect_stream_impl.h"
 #include "client/stream_impl.h"
 
 namespace ela::client {
@@ -72,6 +74,31 @@ ScoreStream Client::Score(const ScoreParams& params) {
   return ScoreStream(std::make_unique<ScoreStream::Impl>(std::move(call), request.status()));
 }
 
+absl::StatusOr<DetectResults> Client::Detect(DetectParams params, Cancellation* cancellation) {
+  const std::string model = connection_->ModelOr(params.model);
+  const std::optional<absl::Duration> timeout = params.timeout;
+  const size_t num_images = params.images.size();
+  absl::StatusOr<ela::v1::DetectRequest> request = ToMessage(std::move(params), model);
+  if (!request.ok()) return request.status();
+  ela::v1::DetectResponse response;
+  const absl::Status status = connection_->Unary(
+      [&](grpc::ClientContext* context) {
+        return connection_->detection().Detect(context, *request, &response);
+      },
+      timeout, cancellation);
+  if (!status.ok()) return status;
+  DetectResults results = FromMessage(std::move(response));
+  if (results.images.size() != num_images) {
+    return absl::InternalError(
+        absl::StrCat("the server answered ", results.images.size(), " pictures of ", num_images));
+  }
+  return results;
+}
+
+DetectStream Client::DetectFrames(const DetectStreamParams& params) {
+  return DetectStream(std::make_unique<DetectStream::Impl>(connection_, params));
+}
+
 absl::StatusOr<Tokens> Client::Tokenize(const TokenizeParams& params) {
   ela::v1::TokenizeRequest request;
   request.set_model(connection_->ModelOr(params.model));
@@ -117,6 +144,17 @@ absl::StatusOr<ModelDescription> Client::DescribeModel(const std::string& model)
   });
   if (!status.ok()) return status;
   return FromMessage(response);
+}
+
+absl::StatusOr<DetectorDescription> Client::DescribeDetector(const std::string& model) {
+  ela::v1::DescribeDetectorRequest request;
+  request.set_model(connection_->ModelOr(model));
+  ela::v1::DescribeDetectorResponse response;
+  const absl::Status status = connection_->Unary([&](grpc::ClientContext* context) {
+    return connection_->detection().DescribeDetector(context, request, &response);
+  });
+  if (!status.ok()) return status;
+  return FromMessage(std::move(response));
 }
 
 absl::StatusOr<Health> Client::CheckHealth(const std::string& service) {

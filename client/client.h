@@ -20,6 +20,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/cancellation.h"
+#include "client/detect.h"
 #include "client/error_details.h"
 #include "client/generate.h"
 #include "client/model_info.h"
@@ -74,7 +76,8 @@ enum class Health { kServing, kNotServing, kUnknown };
 const char* Name(Health health);  // "serving", "not serving", "unknown"
 
 // A connection to one server (or one service of many). Thread-safe. Errors of every call: the codes
-// of ela.v1.Generation; the message is for people, DetailsOf(status) for programs.
+// of ela.v1.Generation and ela.v1.Detection; the message is for people, DetailsOf(status) for
+// programs.
 class Client {
  public:
   // Does not wait for the server unless asked to. Errors: kInvalidArgument (options), kUnavailable
@@ -86,12 +89,21 @@ class Client {
   GenerateStream Generate(const GenerateParams& params);
   ScoreStream Score(const ScoreParams& params);
 
+  // Objects in one picture or several; a picture that cannot be read has its error in its own
+  // result. `cancellation` may be null.
+  absl::StatusOr<DetectResults> Detect(DetectParams params, Cancellation* cancellation = nullptr);
+  // Starts at once; errors show when the stream is read.
+  DetectStream DetectFrames(const DetectStreamParams& params);
+
   absl::StatusOr<Tokens> Tokenize(const TokenizeParams& params);
   absl::StatusOr<std::string> Detokenize(const DetokenizeParams& params);
 
   absl::StatusOr<std::vector<ModelSummary>> ListModels();
   // `model` empty: ClientOptions::model. kNotFound: no such model.
   absl::StatusOr<ModelDescription> DescribeModel(const std::string& model = "");
+
+  // `model` empty: ClientOptions::model, else the default detector. kNotFound: it is no detector.
+  absl::StatusOr<DetectorDescription> DescribeDetector(const std::string& model = "");
 
   // grpc.health.v1. `service` empty: the server as a whole. kNotFound: no such service.
   absl::StatusOr<Health> CheckHealth(const std::string& service = "");

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "client/cancellation_impl.h"
 
 namespace ela::client {
 namespace {
@@ -36,6 +37,7 @@ Connection::Connection(ClientOptions options)
     : options_(std::move(options)),
       channel_(MakeChannel(options_)),
       generation_(ela::v1::Generation::NewStub(channel_)),
+      detection_(ela::v1::Detection::NewStub(channel_)),
       models_(ela::v1::Models::NewStub(channel_)),
       health_(grpc::health::v1::Health::NewStub(channel_)) {}
 
@@ -54,16 +56,24 @@ std::unique_ptr<grpc::ClientContext> Connection::NewContext(absl::Time deadline)
   return context;
 }
 
-absl::Status Connection::Unary(const std::function<grpc::Status(grpc::ClientContext*)>& call) {
-  const absl::Time deadline = DeadlineOf(std::nullopt);
+absl::Status Connection::Unary(const std::function<grpc::Status(grpc::ClientContext*)>& call,
+                               std::optional<absl::Duration> timeout, Cancellation* cancellation) {
+  const absl::Time deadline = DeadlineOf(timeout);
   RetryRule retry(options_, deadline);
+  Cancellation never;
+  Cancellation::Impl& until = *(cancellation != nullptr ? cancellation : &never)->impl_;
   while (true) {
+    const std::unique_ptr<grpc::ClientContext> context = NewContext(deadline);
+    until.Add(context.get());
     const absl::Status status =
-        ToStatus(call(NewContext(deadline).get()), options_.address, options_.timeout);
+        ToStatus(call(context.get()), options_.address, timeout.value_or(options_.timeout));
+    until.Remove(context.get());
     if (status.ok()) return status;
     const std::optional<absl::Duration> pause = retry.PauseAfter(status, absl::Now());
     if (!pause.has_value()) return status;
-    absl::SleepFor(*pause);
+    if (until.Wait(*pause)) {
+      return absl::CancelledError("cancelled by the caller while waiting to try again");
+    }
   }
 }
 
@@ -81,6 +91,12 @@ std::optional<absl::Duration> RetryRule::PauseAfter(const absl::Status& status, 
   const absl::Duration pause = DetailsOf(status).retry_after.value_or(doubling);
   if (pause > longest_pause_ || now + pause >= deadline_) return std::nullopt;
   return pause;
+}
+
+std::string InitialMetadata(const grpc::ClientContext& context, const std::string& key) {
+  const auto& metadata = context.GetServerInitialMetadata();
+  const auto found = metadata.find(key);
+  return found == metadata.end() ? "" : std::string(found->second.data(), found->second.size());
 }
 
 }  // namespace ela::client

@@ -12,7 +12,9 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "client/cancellation.h"
 #include "client/client.h"
+#include "ela/v1/detection.grpc.pb.h"
 #include "ela/v1/generation.grpc.pb.h"
 #include "ela/v1/model.grpc.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -27,6 +29,7 @@ class Connection {
   const ClientOptions& options() const { return options_; }
   grpc::Channel& channel() { return *channel_; }
   ela::v1::Generation::Stub& generation() { return *generation_; }
+  ela::v1::Detection::Stub& detection() { return *detection_; }
   ela::v1::Models::Stub& models() { return *models_; }
   grpc::health::v1::Health::Stub& health() { return *health_; }
 
@@ -39,13 +42,17 @@ class Connection {
   // A context with deadline and metadata set.
   std::unique_ptr<grpc::ClientContext> NewContext(absl::Time deadline) const;
 
-  // One unary call, sent again as ClientOptions says.
-  absl::Status Unary(const std::function<grpc::Status(grpc::ClientContext*)>& call);
+  // One unary call, sent again as ClientOptions says, ended by `cancellation` (may be null). The
+  // timeout holds for all attempts together.
+  absl::Status Unary(const std::function<grpc::Status(grpc::ClientContext*)>& call,
+                     std::optional<absl::Duration> timeout = std::nullopt,
+                     Cancellation* cancellation = nullptr);
 
  private:
   const ClientOptions options_;
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<ela::v1::Generation::Stub> generation_;
+  const std::unique_ptr<ela::v1::Detection::Stub> detection_;
   const std::unique_ptr<ela::v1::Models::Stub> models_;
   const std::unique_ptr<grpc::health::v1::Health::Stub> health_;
 };
@@ -69,6 +76,9 @@ class RetryRule {
 // call's timeout, and a payload keeps the details for DetailsOf.
 absl::Status ToStatus(const grpc::Status& status, const std::string& address,
                       absl::Duration timeout);
+
+// First value of a key of a call's initial metadata, which has been received; empty: it is absent.
+std::string InitialMetadata(const grpc::ClientContext& context, const std::string& key);
 
 }  // namespace ela::client
 

@@ -71,10 +71,7 @@ class StreamCall {
 
   // First value of an initial metadata key; empty before the first message and where it is absent.
   std::string InitialMetadata(const std::string& key) const {
-    if (!received_) return "";
-    const auto& metadata = context_->GetServerInitialMetadata();
-    const auto found = metadata.find(key);
-    return found == metadata.end() ? "" : std::string(found->second.data(), found->second.size());
+    return received_ ? client::InitialMetadata(*context_, key) : "";
   }
 
  private:

@@ -19,6 +19,7 @@
 #include "ela/v1/model.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "tests/client/fake_detection.h"
 
 namespace ela {
 
@@ -73,6 +74,7 @@ class FakeServer final : public v1::Generation::Service {
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(this);
     builder.RegisterService(&models_);
+    builder.RegisterService(&detection_);
     server_ = builder.BuildAndStart();
     address_ = "127.0.0.1:" + std::to_string(port);
   }
@@ -80,6 +82,7 @@ class FakeServer final : public v1::Generation::Service {
 
   const std::string& address() const { return address_; }
   grpc::Server& server() { return *server_; }
+  FakeDetection& detection() { return detection_; }
 
   // What the next calls do, in the order of arrival; the last one serves all that follow.
   void OnGenerate(std::vector<GenerateHandler> handlers) {
@@ -165,6 +168,7 @@ class FakeServer final : public v1::Generation::Service {
   }
 
   FakeModels models_;
+  FakeDetection detection_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
   absl::Mutex mutex_;
