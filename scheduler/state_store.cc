@@ -52,6 +52,11 @@ absl::Time StoredTime(absl::Time time) {
   return absl::FromUnixMicros(absl::ToUnixMicros(time));
 }
 
+bool IsTransient(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
+         absl::IsResourceExhausted(status);
+}
+
 absl::Status CheckNewSession(const StoredSession& session) {
   ELA_RETURN_IF_ERROR(CheckLength("tenant", session.tenant.size(), kMaxTenantBytes));
   ELA_RETURN_IF_ERROR(CheckLength("owner", session.owner.size(), kMaxStoredNameBytes));

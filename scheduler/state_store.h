@@ -163,6 +163,9 @@ inline constexpr size_t kMaxDetailsBytes = 1 << 20;
 inline constexpr size_t kMaxSnapshotBytes = 512 << 20;  // Redis holds no longer value
 inline constexpr int64_t kMaxLogTokens = int64_t{1} << 27;
 
+// Rule 6.
+bool IsTransient(const absl::Status& status);
+
 // What every implementation checks before it touches its data. Errors: kInvalidArgument.
 absl::Status CheckNewSession(const StoredSession& session);
 absl::Status CheckWrite(const SessionWrite& write);

@@ -8,7 +8,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/server/session_makers.h"
+#include "tests/fakes/session_makers.h"
 #include "tests/server/stores_under_test.h"
 
 namespace ela {

@@ -1,6 +1,6 @@
 // Sessions, tokens and writes for tests of stores.
-#ifndef ELA_TESTS_SERVER_SESSION_MAKERS_H_
-#define ELA_TESTS_SERVER_SESSION_MAKERS_H_
+#ifndef ELA_TESTS_FAKES_SESSION_MAKERS_H_
+#define ELA_TESTS_FAKES_SESSION_MAKERS_H_
 
 #include <memory>
 #include <numeric>
@@ -59,4 +59,4 @@ inline absl::Status WriteTo(StateStore& store, const SessionWrite& write) {
 
 }  // namespace ela
 
-#endif  // ELA_TESTS_SERVER_SESSION_MAKERS_H_
+#endif  // ELA_TESTS_FAKES_SESSION_MAKERS_H_
