@@ -295,6 +295,13 @@ std::string Weights::Fingerprint(const LanguageConfig& config) const {
   return hash.Hex();
 }
 
+std::string Weights::FingerprintOf(absl::string_view config) const {
+  Sha256 hash;
+  hash.AddText(config);
+  for (const auto& [name, view] : tensors_) hash.AddTensor(name, view);
+  return hash.Hex();
+}
+
 std::string Weights::LobeFingerprint(const LanguageConfig& config) const {
   Sha256 hash;
   bool any = false;

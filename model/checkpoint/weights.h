@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "model/checkpoint/safetensors.h"
 #include "model/config.h"
@@ -34,6 +35,8 @@ class Weights {
   std::string Fingerprint(const LanguageConfig& config) const;
   // The same of config.memory_lobe and the `*.lob.*` tensors alone; empty when there are none.
   std::string LobeFingerprint(const LanguageConfig& config) const;
+  // For a model of another kind: of the canonical text of its config and all tensors.
+  std::string FingerprintOf(absl::string_view config) const;
 
  private:
   std::vector<std::unique_ptr<SafetensorsFile>> files_;

@@ -57,6 +57,13 @@ inline F1 ScaleByPowerOfTwo(F1 p, F1 magic) {
   return {p.v * FromBits(static_cast<int32_t>((half + 127) << 23)) *
           FromBits(static_cast<int32_t>((rest + 127) << 23))};
 }
+// p * 2^n in one integer addition, where `magic` is n + kRoundingMagic. REQUIRES: the result is
+// normal.
+inline F1 AddToExponent(F1 p, F1 magic) {
+  return {FromBits(static_cast<int32_t>(static_cast<uint32_t>(Bits(p.v)) +
+                                        (static_cast<uint32_t>(Bits(magic.v)) << 23)))};
+}
+inline F1 FromBytes(const uint8_t* p, F1) { return {static_cast<float>(*p)}; }
 // x = mantissa * 2^exponent with the mantissa in [sqrt(1/2), sqrt(2)); x positive and normal.
 inline void SplitExponent(F1 x, F1* mantissa, F1* exponent) {
   const auto bits = static_cast<int32_t>(static_cast<uint32_t>(Bits(x.v)) - kSqrtHalfBits);
@@ -101,6 +108,14 @@ inline F8 ScaleByPowerOfTwo(F8 p, F8 magic) {
   return {
       _mm256_mul_ps(_mm256_mul_ps(p.v, _mm256_castsi256_ps(first)), _mm256_castsi256_ps(second))};
 }
+inline F8 AddToExponent(F8 p, F8 magic) {
+  return {_mm256_castsi256_ps(_mm256_add_epi32(
+      _mm256_castps_si256(p.v), _mm256_slli_epi32(_mm256_castps_si256(magic.v), 23)))};
+}
+inline F8 FromBytes(const uint8_t* p, F8) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))};
+}
 inline void SplitExponent(F8 x, F8* mantissa, F8* exponent) {
   const __m256i root = _mm256_set1_epi32(kSqrtHalfBits);
   const __m256i bits = _mm256_sub_epi32(_mm256_castps_si256(x.v), root);
@@ -123,6 +138,53 @@ inline float MaxLane(F8 a) {
 inline F8 FromDouble(const double* p, F8) {
   return {_mm256_set_m128(_mm256_cvtpd_ps(_mm256_loadu_pd(p + 4)),
                           _mm256_cvtpd_ps(_mm256_loadu_pd(p)))};
+}
+#endif
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+struct F16 {
+  static constexpr int kLanes = 16;
+  static constexpr int kRowTile = 6;
+  __m512 v;
+
+  static F16 Load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static F16 Set(float x) { return {_mm512_set1_ps(x)}; }
+  void Store(float* p) const { _mm512_storeu_ps(p, v); }
+};
+inline F16 operator+(F16 a, F16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline F16 operator-(F16 a, F16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline F16 operator*(F16 a, F16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline F16 operator/(F16 a, F16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline F16 Fma(F16 a, F16 b, F16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline F16 Max(F16 a, F16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline F16 Min(F16 a, F16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline F16 SelectLess(F16 a, F16 b, F16 yes, F16 no) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), no.v, yes.v)};
+}
+inline F16 ScaleByPowerOfTwo(F16 p, F16 magic) {
+  const __m512i n =
+      _mm512_sub_epi32(_mm512_castps_si512(magic.v), _mm512_set1_epi32(kRoundingMagicBits));
+  const __m512i half = _mm512_srai_epi32(n, 1);
+  const __m512i bias = _mm512_set1_epi32(127);
+  const __m512i first = _mm512_slli_epi32(_mm512_add_epi32(half, bias), 23);
+  const __m512i second = _mm512_slli_epi32(_mm512_add_epi32(_mm512_sub_epi32(n, half), bias), 23);
+  return {
+      _mm512_mul_ps(_mm512_mul_ps(p.v, _mm512_castsi512_ps(first)), _mm512_castsi512_ps(second))};
+}
+inline F16 AddToExponent(F16 p, F16 magic) {
+  return {_mm512_castsi512_ps(_mm512_add_epi32(
+      _mm512_castps_si512(p.v), _mm512_slli_epi32(_mm512_castps_si512(magic.v), 23)))};
+}
+inline float MaxLane(F16 a) {
+  float lanes[16];
+  a.Store(lanes);
+  float result = lanes[0];
+  for (int i = 1; i < 16; ++i) result = lanes[i] > result ? lanes[i] : result;
+  return result;
+}
+inline F16 FromBytes(const uint8_t* p, F16) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))};
 }
 #endif
 
