@@ -30,12 +30,6 @@ bool Cheaper(const Candidate& a, const Candidate& b) {
 
 float Log1pExp(float x) { return std::max(x, 0.0f) + std::log1p(std::exp(-std::abs(x))); }
 
-// What the quality focal loss would ask for this class here.
-float ClassCost(float logit, float overlap) {
-  const float gap = 1.0f / (1.0f + std::exp(-logit)) - overlap;
-  return (Log1pExp(logit) - logit * overlap) * gap * gap;
-}
-
 struct Centre {
   float x, y;
 };
@@ -191,7 +185,7 @@ Assignment AssignByCost(const DetectionTargets& targets, absl::Span<const MapSiz
       const float logit =
           logits[static_cast<size_t>(candidate.place) * num_classes + targets.class_ids[b]];
       const float distance = std::hypot(place.x - centre.x, place.y - centre.y) / place.stride;
-      const float cost = ClassCost(logit, candidate.overlap) -
+      const float cost = Log1pExp(-logit) -
                          options.overlap_weight * std::log(candidate.overlap + 1e-7f) +
                          std::pow(10.0f, distance - 3.0f);
       candidate.cost = std::isfinite(cost) ? cost : kWorst;

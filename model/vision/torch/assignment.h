@@ -46,11 +46,11 @@ struct AssignmentOptions {
   float radius = 1.0f;
   int32_t num_overlaps = 13;    // a box gets as many places as its best IoUs sum up to …
   int32_t min_places = 1;       // … and at least so many
-  float overlap_weight = 3.0f;  // of -log IoU beside the cost of the class
+  float overlap_weight = 3.0f;  // of -log IoU beside -log of the class's score
 };
 
 // For kLatMs. places: [P] of PlacesOf(maps); logits: [P, num_classes] raw scores; boxes: [P] as
-// predicted. Cost of a place = quality focal loss of the class + overlap_weight · -log IoU +
+// predicted. Cost of a place = -log score of the class + overlap_weight · -log IoU +
 // 10^(distance from the box's centre in cells - 3); the cheapest are taken, a place wanted by two
 // boxes goes to the one to which it is cheaper, and a box left without any gets the cheapest free
 // place, or the nearest one. Equal costs: the lower place, then the lower box. The order of the

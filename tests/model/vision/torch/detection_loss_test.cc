@@ -1,5 +1,6 @@
 #include "model/vision/torch/detection_loss.h"
 
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -268,6 +269,7 @@ CocoResult Evaluate(const TorchNetwork& network, const Pictures& pictures) {
 
 // AdamW at one rate, the whole set as batch. Returns the result with running statistics.
 CocoResult Overfit(const DetectorConfig& config, const Pictures& pictures, int steps) {
+  at::set_num_threads(1);  // two that wait for each other crawl on a busy machine
   TorchNetwork network(config, InitialTensors(config, 1));
   std::vector<at::Tensor> values, means, variances, counters;
   for (const NamedParameter& tensor : network.tensors()) {
