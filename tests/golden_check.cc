@@ -1,8 +1,9 @@
-// golden_check [--path torch|serving] DIR [DIR …]: compares a path's logits with the exact ones of
-// directories in the golden format (config.json, model.safetensors, cases.json,
-// logits.safetensors). Prints one line per directory: the largest |got − want| / max(1, |want|) of
-// all its cases. Exits 0 only if every directory was checked and is within its tolerance; a
-// configuration that the path does not serve was not checked.
+// golden_check [--path torch|serving] DIR [DIR …]: compares what a path computes with the exact
+// values of directories in the golden format: a language model's logits (config.json,
+// model.safetensors, cases.json, logits.safetensors), or a detector's maps, boxes and scores (see
+// golden_detector.h). Prints one line per directory; a language model's error is the largest
+// |got − want| / max(1, |want|) of all its cases. Exits 0 only if every directory was checked and
+// is within its tolerance; a configuration that the path does not serve was not checked.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -16,18 +17,23 @@
 #include "model/checkpoint/safetensors.h"
 #include "model/config.h"
 #include "model/status_macros.h"
+#include "model/vision/detector_config.h"
+#include "tests/golden_detector.h"
 #include "tests/golden_paths.h"
 
 namespace ela::golden {
 namespace {
 
-using Load = absl::StatusOr<std::unique_ptr<Model>> (*)(const std::string& directory);
+struct Path {
+  absl::StatusOr<std::unique_ptr<Model>> (*load)(const std::string& directory);
+  LoadDetector load_detector;
+};
 
-const std::map<std::string, Load> kPaths = {
+const std::map<std::string, Path> kPaths = {
 #ifdef ELA_GOLDEN_TORCH
-    {"torch", &LoadTorchModel},
+    {"torch", {&LoadTorchModel, &LoadTorchDetector}},
 #endif
-    {"serving", &LoadServingModel},
+    {"serving", {&LoadServingModel, &LoadServingDetector}},
 };
 
 // Logits of random float32 weights agree with float64 to 2e-5; with q and k scaled by 8 and more
@@ -92,38 +98,39 @@ absl::StatusOr<double> LargestError(Model* model, const nlohmann::json& json,
   return largest;
 }
 
-struct Outcome {
-  double error = 0, tolerance = 0;
-};
-
-absl::StatusOr<Outcome> CheckDirectory(const std::string& directory, Load load) {
+absl::StatusOr<Outcome> CheckLanguageModel(const std::string& directory, const Path& path) {
   ELA_ASSIGN_OR_RETURN(const LanguageConfig config, LoadLanguageConfig(directory));
   ELA_ASSIGN_OR_RETURN(const auto logits, SafetensorsFile::Open(directory + "/logits.safetensors"));
   std::ifstream file(directory + "/cases.json");
   if (!file) return absl::NotFoundError(absl::StrCat(directory, "/cases.json: cannot be opened"));
-  ELA_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, load(directory));
-  Outcome outcome;
-  outcome.tolerance = Tolerance(config);
+  ELA_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, path.load(directory));
+  double largest = 0;
   try {
     const nlohmann::json cases = nlohmann::json::parse(file);
     if (cases.empty()) return absl::InvalidArgumentError(absl::StrCat(directory, ": no case"));
     for (const nlohmann::json& one : cases) {
       ELA_ASSIGN_OR_RETURN(const double error,
                            LargestError(model.get(), one, *logits, config.vocab_size));
-      if (!(error <= outcome.error)) outcome.error = error;
+      if (!(error <= largest)) largest = error;
     }
   } catch (const std::exception& error) {
     return absl::InvalidArgumentError(absl::StrCat(directory, "/cases.json: ", error.what()));
   }
-  return outcome;
+  return Outcome{{"", largest, Tolerance(config)}};
+}
+
+absl::StatusOr<Outcome> CheckDirectory(const std::string& directory, const Path& path) {
+  ELA_ASSIGN_OR_RETURN(const std::string type, ReadModelType(directory));
+  return type == "yolo_lat" ? CheckDetector(directory, path.load_detector)
+                            : CheckLanguageModel(directory, path);
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app{"Compares logits with the exact ones of golden models."};
+  CLI::App app{"Compares what is computed with the exact values of golden models."};
   std::string path = kPaths.rbegin()->first;
   std::vector<std::string> names, directories;
   for (const auto& [name, load] : kPaths) names.push_back(name);
-  app.add_option("--path", path, "what computes the logits")
+  app.add_option("--path", path, "what computes")
       ->check(CLI::IsMember(names))
       ->capture_default_str();
   app.add_option("directories", directories, "golden directories")->required();
@@ -138,9 +145,14 @@ int Main(int argc, char** argv) {
       all_within = false;
       continue;
     }
-    const bool within = outcome->error <= outcome->tolerance;  // false for NaN
-    std::printf("%s  %s  largest error %.2e  tolerance %.0e  %s\n", directory.c_str(), path.c_str(),
-                outcome->error, outcome->tolerance, within ? "ok" : "TOO LARGE");
+    std::printf("%s  %s", directory.c_str(), path.c_str());
+    bool within = !outcome->empty();
+    for (const Deviation& deviation : *outcome) {
+      std::printf("  %slargest error %.2e  tolerance %.1g", deviation.what.c_str(), deviation.error,
+                  deviation.tolerance);
+      within = within && deviation.error <= deviation.tolerance;  // false for NaN
+    }
+    std::printf("  %s\n", within ? "ok" : "TOO LARGE");
     all_within = all_within && within;
   }
   return all_within ? 0 : 1;

@@ -1,6 +1,6 @@
-// The implementations that golden_check puts to the test, behind one seam: a path loads a
-// checkpoint directory and computes logits. A new path is one source file and one row in
-// golden_check.cc.
+// The implementations that golden_check puts to the test, behind two seams: a path loads a
+// checkpoint directory and computes logits, or a detector's raw maps. A new path is one source file
+// for each and one row in golden_check.cc.
 #ifndef ELA_TESTS_GOLDEN_PATHS_H_
 #define ELA_TESTS_GOLDEN_PATHS_H_
 
@@ -36,6 +36,29 @@ absl::StatusOr<std::unique_ptr<Model>> LoadTorchModel(const std::string& directo
 // The worker that serves, on its fastest kernels. kUnimplemented for configurations it does not
 // serve.
 absl::StatusOr<std::unique_ptr<Model>> LoadServingModel(const std::string& directory);
+
+// [3, height, width], RGB, 0 to 1.
+struct Picture {
+  int32_t width = 0, height = 0;
+  std::vector<float> values;
+};
+
+// [channels, rows, columns].
+struct RawMap {
+  int32_t channels = 0, rows = 0, columns = 0;
+  int32_t stride = 0;  // input pixels per cell
+  std::vector<float> values;
+};
+
+class DetectorModel {
+ public:
+  virtual ~DetectorModel() = default;
+  // One map: the heads of the paper's variants have one scale.
+  virtual absl::StatusOr<RawMap> Map(const Picture& picture) = 0;
+};
+
+absl::StatusOr<std::unique_ptr<DetectorModel>> LoadTorchDetector(const std::string& directory);
+absl::StatusOr<std::unique_ptr<DetectorModel>> LoadServingDetector(const std::string& directory);
 
 }  // namespace ela::golden
 
