@@ -81,6 +81,17 @@ struct HadamardExp {
 
   static void Attend(const HeadState& head, int64_t merged, int t, int n, const float* q,
                      int64_t ldq, float* y, int64_t ldy, float* scratch) {
+    Outputs(head, merged, t + 1, 1, n, q, ldq, y, ldy, scratch);
+  }
+
+  static void Query(const HeadState& head, int64_t merged, int tail, int n, const float* q,
+                    int64_t ldq, float* y, int64_t ldy, float* scratch) {
+    Outputs(head, merged, tail, 0, n, q, ldq, y, ldy, scratch);
+  }
+
+  // Row i sees the tail's first `seen` + i * step tokens.
+  static void Outputs(const HeadState& head, int64_t merged, int seen, int step, int n,
+                      const float* q, int64_t ldq, float* y, int64_t ldy, float* scratch) {
     const int64_t stride = head.key_stride;
     float* base_weights = scratch;                         // [n, D16]
     float* tail_weights = base_weights + kBlock * stride;  // [n, D16]
@@ -90,9 +101,9 @@ struct HadamardExp {
     float* sums = scores + kBlock * kBlock;                // [n, Dv16]
     float shifts[kBlock];
     for (int i = 0; i < n; ++i) {
-      const uint32_t direct = *head.direct & ((2u << (t + i)) - 1);
-      shifts[i] = Weights(head, merged, t + i, direct, q + i * ldq, base_weights + i * stride,
-                          tail_weights + i * stride, e);
+      const int visible = seen + i * step;
+      shifts[i] = Weights(head, merged, visible, Direct(head, visible), q + i * ldq,
+                          base_weights + i * stride, tail_weights + i * stride, e);
     }
     Product<V, Start::kZero>(n, kBlock, head.width, tail_weights, stride, head.features, kBlock,
                              scores, kBlock);
@@ -108,21 +119,27 @@ struct HadamardExp {
     }
     for (int i = 0; i < n; ++i) {
       float* score = scores + i * kBlock;
-      const uint32_t direct = *head.direct & ((2u << (t + i)) - 1);
-      if (direct != 0) DirectScores(head, t + i, direct, q + i * ldq, shifts[i], e, terms, score);
+      const int visible = seen + i * step;
+      const uint32_t direct = Direct(head, visible);
+      if (direct != 0) DirectScores(head, visible, direct, q + i * ldq, shifts[i], e, terms, score);
       float total = 0.0f;
       if (merged > 0) {
         for (int64_t d = 0; d < head.width; ++d) total += base_weights[i * stride + d];
       }
-      for (int j = 0; j <= t + i; ++j) total += score[j];
+      for (int j = 0; j < visible; ++j) total += score[j];
       float* sum = sums + i * head.value_stride;
-      Product<V, Start::kAdd>(1, head.value_stride, t + i + 1, score, kBlock, head.values,
+      Product<V, Start::kAdd>(1, head.value_stride, visible, score, kBlock, head.values,
                               head.value_stride, sum, head.value_stride);
       ForLanes<V>(head.value_width, [&](auto tag, int64_t c) {
         using T = decltype(tag);
         (T::Load(sum + c) / T::Set(total)).Store(y + i * ldy + c);
       });
     }
+  }
+
+  // Bits of the direct keys among the first `visible`.
+  static uint32_t Direct(const HeadState& head, int visible) {
+    return *head.direct & ((1u << visible) - 1);
   }
 
   static void QueryExponents(const HeadState& head, int row, const float* q, float* e) {
@@ -133,15 +150,17 @@ struct HadamardExp {
     });
   }
 
-  // The weights that the query at tail row `row` gives to the features; returns shift_i.
-  static float Weights(const HeadState& head, int64_t merged, int row, uint32_t direct,
+  // The weights that a query which sees `visible` tail tokens gives to the features; returns
+  // shift_i. Without any tail token there is no anchor, and the base's largest exponents stand in.
+  static float Weights(const HeadState& head, int64_t merged, int visible, uint32_t direct,
                        const float* q, float* base_weight, float* tail_weight, float* e) {
-    QueryExponents(head, row, q, e);
+    const float* anchor = visible == 0 ? head.row_max : head.anchor;
+    QueryExponents(head, visible - 1, q, e);
     float shift = MaxOver<V>(head.width, -__builtin_inff(), [&](auto tag, int64_t d) {
       using T = decltype(tag);
-      return T::Load(e + d) + T::Load(head.anchor + d);
+      return T::Load(e + d) + T::Load(anchor + d);
     });
-    for (int j = 0; j <= row; ++j) {
+    for (int j = 0; j < visible; ++j) {
       if ((direct >> j & 1) == 0) continue;
       shift = MaxOver<V>(head.width, shift, [&](auto tag, int64_t d) {
         return DirectExponent<decltype(tag)>(head, e, j, d);
@@ -150,7 +169,7 @@ struct HadamardExp {
     ForLanes<V>(head.width, [&](auto tag, int64_t d) {
       using T = decltype(tag);
       const T query = T::Load(e + d), down = T::Set(shift);
-      Exp((query + T::Load(head.anchor + d)) - down).Store(tail_weight + d);
+      Exp((query + T::Load(anchor + d)) - down).Store(tail_weight + d);
       if (merged > 0) {
         const T mass = FromDouble(head.row_sum + d, tag);
         (Exp((query + T::Load(head.row_max + d)) - down) * mass).Store(base_weight + d);
@@ -159,10 +178,10 @@ struct HadamardExp {
     return shift;
   }
 
-  static void DirectScores(const HeadState& head, int row, uint32_t direct, const float* q,
+  static void DirectScores(const HeadState& head, int visible, uint32_t direct, const float* q,
                            float shift, float* e, float* terms, float* score) {
-    QueryExponents(head, row, q, e);
-    for (int j = 0; j <= row; ++j) {
+    QueryExponents(head, visible - 1, q, e);
+    for (int j = 0; j < visible; ++j) {
       if ((direct >> j & 1) == 0) continue;
       ForLanes<V>(head.width, [&](auto tag, int64_t d) {
         using T = decltype(tag);

@@ -66,11 +66,16 @@ struct AttentionKernels {
   // Dv].
   void (*attend)(const HeadState& head, int64_t merged, int t, int n, const float* q, int64_t ldq,
                  float* y, int64_t ldy, float* scratch);
+  // Outputs of n <= 16 queries from anywhere that all see the whole base and the first `tail`
+  // tokens of the tail; merged + tail > 0. Attend's row t gives the bits of a query with tail t
+  // + 1. REQUIRES: a head without decay, whose weights depend on where the query stands.
+  void (*query)(const HeadState& head, int64_t merged, int tail, int n, const float* q, int64_t ldq,
+                float* y, int64_t ldy, float* scratch);
   // Folds a tail of 16 tokens into the base.
   void (*merge)(const HeadState& head, int64_t merged, float* scratch);
 };
 
-// Floats of scratch that the three functions above need for a head.
+// Floats of scratch that the functions above need for a head.
 inline constexpr int64_t AttentionScratch(int64_t width, int64_t value_width) {
   return 56 * RoundUp(width, 16) + 56 * RoundUp(value_width, 16) + 1024;
 }

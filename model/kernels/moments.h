@@ -66,6 +66,17 @@ struct Moments {
 
   static void Attend(const HeadState& head, int64_t merged, int t, int n, const float* q,
                      int64_t ldq, float* y, int64_t ldy, float* scratch) {
+    Outputs(head, merged, t + 1, 1, n, q, ldq, y, ldy, scratch);
+  }
+
+  static void Query(const HeadState& head, int64_t merged, int tail, int n, const float* q,
+                    int64_t ldq, float* y, int64_t ldy, float* scratch) {
+    Outputs(head, merged, tail, 0, n, q, ldq, y, ldy, scratch);
+  }
+
+  // Row i sees the tail's first `seen` + i * step tokens.
+  static void Outputs(const HeadState& head, int64_t merged, int seen, int step, int n,
+                      const float* q, int64_t ldq, float* y, int64_t ldy, float* scratch) {
     const int64_t stride = head.key_stride;
     float* z = scratch;                       // [n, D16]: q + s * mean key, or the direction of q
     float* query = z + kBlock * stride;       // [n, D16]: what meets the tail's keys
@@ -102,12 +113,13 @@ struct Moments {
         BaseNumerator(head, count, base_denominator[i], sum);
       }
       const float* score = scores + i * kBlock;
-      for (int j = 0; j <= t + i; ++j) total += score[j];
+      const int visible = seen + i * step;
+      for (int j = 0; j < visible; ++j) total += score[j];
       if (total != 0.0f) {  // NaN goes this way too, and stays NaN
-        Product<V, Start::kAdd>(1, head.value_stride, t + i + 1, score, kBlock, head.values,
+        Product<V, Start::kAdd>(1, head.value_stride, visible, score, kBlock, head.values,
                                 head.value_stride, sum, head.value_stride);
       } else {
-        total = MeanOfValues(head, merged > 0 ? count : 0.0f, t + i, sum);
+        total = MeanOfValues(head, merged > 0 ? count : 0.0f, visible, sum);
       }
       ForLanes<V>(head.value_width, [&](auto tag, int64_t c) {
         using T = decltype(tag);
@@ -170,12 +182,12 @@ struct Moments {
 
   // Every weight is 0: by definition the output is the (weighted) mean of the values. sum = its
   // numerator; returns its denominator.
-  static float MeanOfValues(const HeadState& head, float count, int row, float* sum) {
+  static float MeanOfValues(const HeadState& head, float count, int visible, float* sum) {
     float total = count;
     for (int64_t c = 0; c < head.value_width; ++c) {
       sum[c] = count > 0.0f ? count * head.value_mean[c] : 0.0f;
     }
-    for (int j = 0; j <= row; ++j) {
+    for (int j = 0; j < visible; ++j) {
       const float weight = kDirection ? head.weights[j] : 1.0f;
       total += weight;
       for (int64_t c = 0; c < head.value_width; ++c) {

@@ -13,7 +13,7 @@ namespace {
 
 template <class Form>
 constexpr AttentionKernels MakeAttention() {
-  return {&Form::Append, &Form::Derive, &Form::Attend, &Form::Merge};
+  return {&Form::Append, &Form::Derive, &Form::Attend, &Form::Query, &Form::Merge};
 }
 
 template <class V>

@@ -87,6 +87,15 @@ class HeadRig {
     }
   }
 
+  // Outputs of n <= 16 queries [n, D] that see all that was absorbed.
+  std::vector<float> Query(const float* q, int n) {
+    const int64_t d = layout_.attention().width;
+    const int tail = static_cast<int>(position_ % kBlock);
+    std::vector<float> y(n * d);
+    kernels_.query(state(), position_ - tail, tail, n, q, d, y.data(), d, scratch_.get());
+    return y;
+  }
+
  private:
   static LanguageConfig Config(AttentionKernel kernel, int64_t width, bool decay) {
     LanguageConfig config;

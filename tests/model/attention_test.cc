@@ -111,6 +111,33 @@ TEST_P(AttentionTest, EveryCutGivesTheSameBitsOnEveryTable) {
   }
 }
 
+// As a lobe in prefix mode asks: from anywhere, about everything that was absorbed.
+TEST_P(AttentionTest, AQueryFromAnywhereSeesEverythingAbsorbed) {
+  if (GetParam().decay) return;  // its weights depend on where a query stands: no such call
+  for (const int64_t width : {6, 16, 72}) {
+    for (const int64_t tokens : {1, 5, 15, 16, 17, 32, 47}) {
+      HeadInputs inputs = Inputs(tokens, width, 1.5f);
+      HeadRig rig = Rig(portable_, width), twin = Rig(reference_, width);
+      const std::vector<float> outputs = rig.Run(inputs, 0, tokens);
+      twin.Run(inputs, 0, tokens);
+      std::vector<float> queries = RandomRows(&bits_, 13 * width, 1.5f);
+      std::copy_n(inputs.q.end() - width, width, queries.begin());  // the last token's own
+      const std::vector<float> y = rig.Query(queries.data(), 13);
+      EXPECT_EQ(twin.Query(queries.data(), 13), y);
+      if (tokens % kBlock != 0) {
+        EXPECT_TRUE(std::equal(y.begin(), y.begin() + width, outputs.end() - width));
+      }
+      for (int64_t i = 0; i < 13; ++i) {
+        std::copy_n(&queries[i * width], width, inputs.q.end() - width);
+        const std::vector<float> row(&y[i * width], &y[i * width] + width);
+        EXPECT_EQ(rig.Query(&queries[i * width], 1), row);
+        EXPECT_LE(WorstError(GetParam().kernel, inputs, tokens - 1, row), 2e-5)
+            << "width " << width << ", tokens " << tokens;
+      }
+    }
+  }
+}
+
 // A slot is reused without being cleared: what an earlier sequence left there must not be read.
 TEST_P(AttentionTest, AnEmptyBaseIsNeverRead) {
   const HeadInputs first = Inputs(40, 16, 3.0f), second = Inputs(40, 16, 3.0f);
