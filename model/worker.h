@@ -14,7 +14,9 @@
 //  7. With segment_passes > 1 the caller sends all chunks of a prompt segment for pass 0, then all
 //     for pass 1, and so on; outputs come from the last pass. Between passes the segment's scratch
 //     is not part of the slot: an interrupted segment starts again from its beginning, in a slot
-//     that was restored or reset.
+//     that was restored or reset. Till its end such a slot cannot be copied, rewound, saved or
+//     copied out (kFailedPrecondition). A segment is refused with kResourceExhausted when all those
+//     under way together would pass max_scratch_tokens; the caller sees to it that they do not.
 //  8. Up to steps_in_flight steps are in flight; Wait returns them in order. An item without tokens
 //     absorbs the token that was sampled last in that slot, so that a device need not wait for the
 //     host; the worker counts that token among the recent ones, the caller does not.
@@ -55,8 +57,10 @@ struct WorkerInfo {
   int32_t num_experts_per_token = 0;
   int32_t max_step_tokens = 0;  // tokens over all items of one step
   int32_t max_step_items = 0;
-  // Of a prompt segment with segment_passes > 1, from the scratch; else 0, no limit.
+  // With segment_passes > 1: of a prompt segment, and of all those under way at a time (at least
+  // one of the largest); else 0, no limit.
   int64_t max_segment_tokens = 0;
+  int64_t max_scratch_tokens = 0;
   int32_t segment_passes = 1;   // num_layers + 1 with a prefix lobe
   int32_t steps_in_flight = 1;  // 1 or 2
 };
@@ -131,7 +135,8 @@ class Worker {
 
   // Takes the slot back to `position`, which lies at or after the last merge (the greatest multiple
   // of 16 not greater than the slot's position) and not after the slot's position: the tail holds
-  // what is needed. Errors: kOutOfRange, naming the lowest position that can be reached.
+  // what is needed. With a lobe that sees ahead it does not lie before the end of the last prompt
+  // segment either. Errors: kOutOfRange, naming the lowest position that can be reached.
   virtual absl::Status RewindSlot(int32_t slot, int64_t position) = 0;
 
   // Starts a step. Checks every item (slot, position, token range, limits): a bad one is our own

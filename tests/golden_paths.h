@@ -33,9 +33,12 @@ class Model {
 // LibTorch modules in float32, attention by definition. All configurations.
 absl::StatusOr<std::unique_ptr<Model>> LoadTorchModel(const std::string& directory);
 
-// The worker that serves, on its fastest kernels. kUnimplemented for configurations it does not
-// serve.
+// The worker that serves, on its fastest kernels; segments go through it in passes where its lobe
+// sees ahead. All configurations.
 absl::StatusOr<std::unique_ptr<Model>> LoadServingModel(const std::string& directory);
+// The same on one table of kernels (LanguageWorkerOptions::kernels).
+absl::StatusOr<std::unique_ptr<Model>> LoadServingModelOn(const std::string& kernels,
+                                                          const std::string& directory);
 
 // [3, height, width], RGB, 0 to 1.
 struct Picture {

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "absl/strings/str_cat.h"
 #include "model/status_macros.h"
 
 namespace ela {
@@ -28,9 +29,20 @@ void* AllocateAligned(size_t bytes) {
 
 void FreeAligned(void* memory, size_t) { std::free(memory); }
 
-AlignedBuffer::AlignedBuffer(int64_t size) : size_(size) {
-  data_ = static_cast<float*>(AllocateAligned(static_cast<size_t>(size) * sizeof(float)));
-  ELA_CHECK(data_ != nullptr, "the machine has no memory left for weights or scratch");
+AlignedBuffer::AlignedBuffer(int64_t size) {
+  absl::StatusOr<AlignedBuffer> buffer = Allocate(size);
+  ELA_CHECK(buffer.ok(), "the machine has no memory left for weights or scratch");
+  *this = *std::move(buffer);
+}
+
+absl::StatusOr<AlignedBuffer> AlignedBuffer::Allocate(int64_t size) {
+  const size_t bytes = static_cast<size_t>(size) * sizeof(float);
+  AlignedBuffer buffer;
+  buffer.data_ = static_cast<float*>(AllocateAligned(bytes));
+  buffer.size_ = size;
+  if (buffer.data_ != nullptr) return buffer;
+  return absl::ResourceExhaustedError(
+      absl::StrCat(bytes, " bytes are needed, more than this machine has free"));
 }
 
 AlignedBuffer::~AlignedBuffer() { FreeAligned(data_, static_cast<size_t>(size_) * sizeof(float)); }

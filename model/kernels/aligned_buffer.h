@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "absl/status/statusor.h"
+
 namespace ela {
 
 // `bytes` zeroed bytes, 64-byte aligned; null when the machine has no memory left. From 2 MB on
@@ -19,7 +21,9 @@ void FreeAligned(void* memory, size_t bytes);
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
-  explicit AlignedBuffer(int64_t size);
+  explicit AlignedBuffer(int64_t size);  // ends the process when there is no memory
+  // Errors: kResourceExhausted, naming the bytes needed.
+  static absl::StatusOr<AlignedBuffer> Allocate(int64_t size);
   ~AlignedBuffer();
   AlignedBuffer(AlignedBuffer&& other) noexcept { *this = std::move(other); }
   AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {

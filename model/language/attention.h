@@ -32,10 +32,17 @@ class Attention {
  public:
   Attention(const StateLayout& layout, const Compute& compute);
 
-  // Absorbs the rows into the heads `head` (the layout's attention or lobe) of `layer` and writes
-  // the outputs. Parallel over slots and heads.
+  // Absorbs the rows into the heads `head` (the layout's attention, or a lobe) of `layer` and
+  // writes the outputs. Parallel over slots and heads.
   void Run(int layer, const StateLayout::Head& head, absl::Span<const SequenceRows> sequences,
            const AttentionRows& rows);
+
+  // The two halves of a lobe that sees ahead, in different passes: Absorb takes keys and values and
+  // writes nothing; Query asks what the state holds when its segment has been absorbed to its end.
+  void Absorb(int layer, const StateLayout::Head& head, absl::Span<const SequenceRows> sequences,
+              const AttentionRows& rows);
+  void Query(int layer, const StateLayout::Head& head, absl::Span<const SequenceRows> sequences,
+             const AttentionRows& rows);
 
   // Computes again what a loaded tail of `tail` tokens implies.
   void Derive(int layer, const StateLayout::Head& head, char* state, int64_t merged, int tail);

@@ -17,18 +17,30 @@ namespace {
 
 // Of a saved state: no sequence gets there, and none that starts there overflows.
 constexpr int64_t kMaxPosition = int64_t{1} << 48;
+constexpr char kBidirectional[] =
+    "this model's lobe is bidirectional, a new token changes what every earlier one was: ";
+constexpr int64_t kMaxSegmentTokens = int64_t{1} << 30;
 
 int AvailableCores() {
   cpu_set_t cores;
   return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? std::max(1, CPU_COUNT(&cores)) : 1;
 }
 
-absl::Status CheckServed(const LanguageConfig& config) {
-  if (config.memory_lobe.has_value() && config.memory_lobe->mode != LobeMode::kCausal) {
-    return absl::UnimplementedError(
-        absl::StrCat("memory_lobe.mode is ", Name(config.memory_lobe->mode),
-                     ", which has no serving kernels yet: this worker serves models with a causal "
-                     "lobe or none"));
+absl::Status CheckOptions(const LanguageWorkerOptions& options) {
+  if (options.num_slots < 1 || options.max_step_tokens < 1 || options.num_threads < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "num_slots is ", options.num_slots, ", max_step_tokens ", options.max_step_tokens,
+        ", num_threads ", options.num_threads, ": the first two start at 1, the last at 0"));
+  }
+  if (options.max_segment_tokens < 1 || options.max_segment_tokens > kMaxSegmentTokens) {
+    return absl::InvalidArgumentError(absl::StrCat("max_segment_tokens is ",
+                                                   options.max_segment_tokens, ", must be in [1, ",
+                                                   kMaxSegmentTokens, "]"));
+  }
+  if (options.max_scratch_tokens != 0 && options.max_scratch_tokens < options.max_segment_tokens) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_scratch_tokens is ", options.max_scratch_tokens,
+                     ", must be 0 or at least max_segment_tokens, ", options.max_segment_tokens));
   }
   return absl::OkStatus();
 }
@@ -41,51 +53,60 @@ absl::StatusOr<std::unique_ptr<CpuWorker>> CpuWorker::Create(const LanguageWorke
     return absl::InvalidArgumentError(absl::StrCat("kernels is \"", options.kernels,
                                                    "\", this machine has portable and reference"));
   }
-  if (options.num_slots < 1 || options.max_step_tokens < 1 || options.num_threads < 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "num_slots is ", options.num_slots, ", max_step_tokens ", options.max_step_tokens,
-        ", num_threads ", options.num_threads, ": the first two start at 1, the last at 0"));
-  }
+  ELA_RETURN_IF_ERROR(CheckOptions(options));
   ELA_ASSIGN_OR_RETURN(const LanguageConfig config, LoadLanguageConfig(options.directory));
-  ELA_RETURN_IF_ERROR(CheckServed(config));
   ELA_ASSIGN_OR_RETURN(const Weights weights,
                        Weights::Load(options.directory, ExpectedTensors(config)));
   const StateLayout layout(config);
   ELA_ASSIGN_OR_RETURN(std::unique_ptr<StatePool> pool,
                        StatePool::Create(layout, options.num_slots, HostAllocator()));
   LanguageWeights packed = LanguageWeights::Pack(config, weights);
+  std::unique_ptr<Lobe> lobe;
+  if (config.memory_lobe) lobe = std::make_unique<Lobe>(Lobe::Pack(config, weights, layout));
 
   WorkerInfo info;
   info.model_fingerprint = weights.Fingerprint(config);
-  info.lobe_fingerprint = weights.LobeFingerprint(config);
+  if (lobe != nullptr) info.lobe_fingerprint = lobe->fingerprint;
   info.numerics_id = kCpuNumericsId;
   info.device = "cpu";
   info.num_slots = options.num_slots;
   info.state_bytes = pool->snapshot_bytes();
-  info.weight_bytes = packed.bytes;
+  info.weight_bytes = packed.bytes + (lobe == nullptr ? 0 : lobe->bytes);
   info.vocab_size = config.vocab_size;
   info.num_layers = config.num_hidden_layers;
   info.num_experts = config.num_experts;
   info.num_experts_per_token = config.num_experts_per_tok;
   info.max_step_tokens = options.max_step_tokens;
   info.max_step_items = std::min(options.num_slots, options.max_step_tokens);
+  if (lobe != nullptr && lobe->sees_ahead()) {
+    info.segment_passes = config.num_hidden_layers + 1;
+    info.max_segment_tokens = options.max_segment_tokens;
+    info.max_scratch_tokens = options.max_scratch_tokens > 0
+                                  ? options.max_scratch_tokens
+                                  : options.max_segment_tokens * options.num_slots;
+  }
   const int threads = options.num_threads > 0 ? options.num_threads : AvailableCores();
-  return absl::WrapUnique(new CpuWorker(config, std::move(packed), std::move(info), *kernels,
-                                        threads, std::move(pool)));
+  return absl::WrapUnique(new CpuWorker(config, std::move(packed), std::move(lobe), std::move(info),
+                                        *kernels, threads, std::move(pool)));
 }
 
-CpuWorker::CpuWorker(const LanguageConfig& config, LanguageWeights weights, WorkerInfo info,
-                     const Kernels& kernels, int num_threads, std::unique_ptr<StatePool> pool)
+CpuWorker::CpuWorker(const LanguageConfig& config, LanguageWeights weights,
+                     std::unique_ptr<Lobe> lobe, WorkerInfo info, const Kernels& kernels,
+                     int num_threads, std::unique_ptr<StatePool> pool)
     : config_(config),
       weights_(std::move(weights)),
+      lobe_(std::move(lobe)),
       info_(std::move(info)),
       threads_(num_threads),
       compute_{kernels, threads_},
       pool_(std::move(pool)),
       model_(config_, weights_, pool_->layout(), compute_, info_.max_step_tokens),
+      passes_({info_.segment_passes, info_.max_segment_tokens, info_.max_scratch_tokens},
+              model_.scratch_floats(), info_.num_slots),
       logits_(LanguageModel::kLogitRows * model_.logits_ld()) {
   for (int i = 0; i < num_threads; ++i) samplers_.emplace_back(kernels, config.vocab_size);
   items_.reserve(info_.max_step_items);
+  staged_.reserve(info_.max_step_items);
   tokens_.reserve(info_.max_step_tokens);
   sequences_.reserve(info_.max_step_items);
   slot_taken_.resize(info_.num_slots);
@@ -107,25 +128,45 @@ absl::Status CpuWorker::ResetSlot(int32_t slot, const std::string& lobe) {
     return absl::NotFoundError(
         absl::StrCat("lobe \"", lobe, "\" is not loaded: this model serves its own lobe alone"));
   }
+  passes_.Drop(slot);
   pool_->Reset(slot);
   return absl::OkStatus();
 }
 
-absl::Status CpuWorker::CopySlot(int32_t from, int32_t to) {
-  ELA_RETURN_IF_ERROR(CheckSlot(from));
-  ELA_RETURN_IF_ERROR(CheckSlot(to));
-  if (!pool_->slot(from).ready) {
-    return absl::InternalError(absl::StrCat("slot ", from, " holds no state to copy"));
+// The slot holds a state, and all of it.
+absl::Status CpuWorker::CheckWhole(int32_t slot, const char* purpose) const {
+  ELA_RETURN_IF_ERROR(CheckSlot(slot));
+  if (!pool_->slot(slot).ready) {
+    return absl::InternalError(absl::StrCat("slot ", slot, " holds no state to ", purpose));
   }
+  if (passes_.under_way(slot)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("slot ", slot,
+                     " is between the passes of a prompt segment, there is no state "
+                     "to ",
+                     purpose, " before the segment's end"));
+  }
+  return absl::OkStatus();
+}
+
+// What the slot holds means something to a later token.
+absl::Status CpuWorker::CheckLasting() const {
+  if (lobe_ == nullptr || lobe_->config.mode != LobeMode::kBidirectional) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(kBidirectional, "there is no state to save or rewind"));
+}
+
+absl::Status CpuWorker::CopySlot(int32_t from, int32_t to) {
+  ELA_RETURN_IF_ERROR(CheckSlot(to));
+  ELA_RETURN_IF_ERROR(CheckWhole(from, "copy"));
+  passes_.Drop(to);
   pool_->Copy(from, to);
   return absl::OkStatus();
 }
 
 absl::Status CpuWorker::RewindSlot(int32_t slot, int64_t position) {
-  ELA_RETURN_IF_ERROR(CheckSlot(slot));
-  if (!pool_->slot(slot).ready) {
-    return absl::InternalError(absl::StrCat("slot ", slot, " holds no state to rewind"));
-  }
+  ELA_RETURN_IF_ERROR(CheckWhole(slot, "rewind"));
+  ELA_RETURN_IF_ERROR(CheckLasting());
   return pool_->Rewind(slot, position);
 }
 
@@ -144,9 +185,6 @@ absl::Status CpuWorker::CheckItem(const StepItem& item, int64_t rows_left) const
   };
   if (slot_taken_[item.slot] != 0) return bad("is in this step twice");
   if (!slot.ready) return bad("was not reset before use or after an error");
-  if (item.first_position != slot.position) {
-    return bad("first_position is ", item.first_position, ", the slot stands at ", slot.position);
-  }
   if (item.tokens.empty() && slot.last_sampled < 0) {
     return bad("has no tokens, and none was sampled in the slot");
   }
@@ -170,8 +208,40 @@ absl::Status CpuWorker::CheckItem(const StepItem& item, int64_t rows_left) const
   if (item.top_logprobs < 0 || item.top_logprobs > kMaxTopLogprobs) {
     return bad("top_logprobs is ", item.top_logprobs, ", the limit is ", kMaxTopLogprobs);
   }
+  if (info_.segment_passes > 1) {
+    return CheckPass(item, static_cast<int64_t>(std::max<size_t>(1, item.tokens.size())));
+  }
+  if (item.first_position != slot.position) {
+    return bad("first_position is ", item.first_position, ", the slot stands at ", slot.position);
+  }
   if (item.segment.pass != 0) return bad("pass is ", item.segment.pass, ", this model has one");
   return absl::OkStatus();
+}
+
+absl::Status CpuWorker::CheckPass(const StepItem& item, int64_t tokens) const {
+  const bool prompt = item.segment.kind == SegmentKind::kPrompt;
+  if (lobe_->config.mode == LobeMode::kBidirectional && (!prompt || item.segment.begin != 0)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        kBidirectional, "it takes one prompt segment from position 0, and nothing after its end"));
+  }
+  ELA_RETURN_IF_ERROR(passes_.Check(item.slot, pool_->slot(item.slot).position, item.segment,
+                                    item.first_position, tokens));
+  if (!prompt) return absl::OkStatus();
+  const auto bad = [&](auto... words) {
+    return absl::InternalError(absl::StrCat("slot ", item.slot, ": ", words...));
+  };
+  if (item.tokens.empty()) return bad("a prompt segment has no tokens");
+  if (item.segment.pass + 1 < info_.segment_passes &&
+      (item.output != OutputMode::kNone || !item.targets.empty())) {
+    return bad("an output from pass ", item.segment.pass, ", they come from pass ",
+               info_.segment_passes - 1);
+  }
+  return absl::OkStatus();
+}
+
+// The item is one pass of a prompt segment; else it goes through all layers at once.
+bool CpuWorker::InPasses(const StepItem& item) const {
+  return info_.segment_passes > 1 && item.segment.kind == SegmentKind::kPrompt;
 }
 
 StepResult& CpuWorker::Wait() {
@@ -179,7 +249,11 @@ StepResult& CpuWorker::Wait() {
   tokens_.clear();
   sequences_.clear();
   output_rows_.clear();
-  for (size_t i = 0; i < items_.size(); ++i) Stage(i);
+  staged_.clear();
+  int64_t rows_left = info_.max_step_tokens;
+  for (size_t i = 0; i < items_.size(); ++i) Stage(i, &rows_left);
+  OrderStaged();
+  for (const size_t i : staged_) Place(i);
   if (!tokens_.empty()) model_.Run(sequences_, tokens_);
   ProduceOutputs();
   for (size_t i = 0; i < items_.size(); ++i) Finish(i);
@@ -191,25 +265,54 @@ StepResult& CpuWorker::Wait() {
   return result_;
 }
 
-// Checks item `index` and gives it rows; a bad one gets its Status and no rows.
-void CpuWorker::Stage(size_t index) {
+// Checks item `index`; a bad one gets its Status and takes no part in the step.
+void CpuWorker::Stage(size_t index, int64_t* rows_left) {
   const StepItem& item = items_[index];
   StepOutput& output = result_.items[index];
   output.Clear();
-  const int64_t first_row = static_cast<int64_t>(tokens_.size());
-  output.status = CheckItem(item, info_.max_step_tokens - first_row);
+  output.status = CheckItem(item, *rows_left);
+  if (output.status.ok() && InPasses(item) && !passes_.under_way(item.slot)) {
+    output.status = passes_.Begin(item.slot, item.segment);
+  }
   if (!output.status.ok()) {
     output.routing.clear();
     return;
   }
+  *rows_left -= static_cast<int64_t>(std::max<size_t>(1, item.tokens.size()));
   slot_taken_[item.slot] = static_cast<int32_t>(index) + 1;
+  staged_.push_back(index);
+}
+
+// Items of one pass become neighbours, so that a layer runs over whole stretches of rows.
+void CpuWorker::OrderStaged() {
+  const auto pass = [this](size_t index) {
+    return InPasses(items_[index]) ? items_[index].segment.pass : kAllLayers;
+  };
+  std::sort(staged_.begin(), staged_.end(),
+            [&](size_t a, size_t b) { return pass(a) != pass(b) ? pass(a) < pass(b) : a < b; });
+}
+
+// Gives a staged item its rows.
+void CpuWorker::Place(size_t index) {
+  const StepItem& item = items_[index];
+  const int64_t first_row = static_cast<int64_t>(tokens_.size());
   if (item.tokens.empty()) {
     tokens_.push_back(pool_->slot(item.slot).last_sampled);
   } else {
     tokens_.insert(tokens_.end(), item.tokens.begin(), item.tokens.end());
   }
-  sequences_.push_back({pool_->memory(item.slot), item.first_position, first_row,
-                        static_cast<int64_t>(tokens_.size()) - first_row});
+  SequenceRows rows;
+  rows.state = pool_->memory(item.slot);
+  rows.first_position = item.first_position;
+  rows.first_row = first_row;
+  rows.rows = static_cast<int64_t>(tokens_.size()) - first_row;
+  rows.lobe = lobe_.get();
+  if (InPasses(item)) {
+    rows.pass = item.segment.pass;
+    rows.segment_end = item.segment.begin + item.segment.length;
+    rows.scratch = passes_.Row(item.slot, item.first_position);
+  }
+  sequences_.push_back(rows);
   PlanOutputs(index, first_row);
 }
 
@@ -312,8 +415,13 @@ void CpuWorker::Finish(size_t index) {
   if (!ran) return;
   slot_taken_[item.slot] = 0;
   StatePool::Slot& slot = pool_->slot(item.slot);
-  slot.position += static_cast<int64_t>(std::max<size_t>(1, item.tokens.size()));
+  const int64_t tokens = static_cast<int64_t>(std::max<size_t>(1, item.tokens.size()));
   slot.last_sampled = output.sampled;
+  if (!InPasses(item)) {
+    slot.position += tokens;
+  } else if (passes_.Advance(item.slot, tokens)) {
+    slot.position = slot.sealed = item.segment.begin + item.segment.length;
+  }
   if (output.status.ok() && item.sampling != nullptr && item.output != OutputMode::kNone &&
       output.sampled < 0) {
     output.status =
@@ -322,18 +430,17 @@ void CpuWorker::Finish(size_t index) {
   if (!output.status.ok()) {
     output.sampled = -1;
     slot.ready = false;
+    passes_.Drop(item.slot);
   }
 }
 
 absl::Status CpuWorker::BeginSave(int32_t slot, std::string* blob) {
-  ELA_RETURN_IF_ERROR(CheckSlot(slot));
+  ELA_RETURN_IF_ERROR(CheckWhole(slot, "save"));
+  ELA_RETURN_IF_ERROR(CheckLasting());
   const StatePool::Slot& state = pool_->slot(slot);
-  if (!state.ready) {
-    return absl::InternalError(absl::StrCat("slot ", slot, " holds no state to save"));
-  }
   SaveState(pool_->layout(),
             {info_.model_fingerprint, info_.lobe_fingerprint, info_.numerics_id, state.position,
-             state.last_sampled},
+             state.last_sampled, static_cast<int32_t>(state.lowest() - state.merged())},
             pool_->memory(slot), blob);
   return absl::OkStatus();
 }
@@ -352,31 +459,34 @@ absl::Status CpuWorker::BeginLoad(int32_t slot, absl::Span<const char> blob) {
   }
   // A checksum is no proof of origin: what indexes memory later is checked here.
   if (header.last_sampled < -1 || header.last_sampled >= info_.vocab_size ||
-      header.position > kMaxPosition) {
+      header.position > kMaxPosition || header.sealed_tail < 0 ||
+      header.sealed_tail > header.position % kBlock) {
     return absl::DataLossError(absl::StrCat("the saved state says position ", header.position,
                                             " and last token ", header.last_sampled,
                                             "; this model has ", info_.vocab_size, " tokens"));
   }
   ScopedFlushToZero flush;
+  passes_.Drop(slot);
   pool_->Reset(slot);
   LoadState(pool_->layout(), header, blob, pool_->memory(slot));
-  pool_->slot(slot).position = header.position;
-  pool_->slot(slot).last_sampled = header.last_sampled;
-  model_.Derive(pool_->memory(slot), header.position);
+  StatePool::Slot& state = pool_->slot(slot);
+  state.position = header.position;
+  state.last_sampled = header.last_sampled;
+  state.sealed = state.merged() + header.sealed_tail;
+  model_.Derive(pool_->memory(slot), lobe_.get(), header.position);
   return absl::OkStatus();
 }
 
 absl::Status CpuWorker::BeginCopyOut(int32_t slot, absl::Span<char> to) {
-  ELA_RETURN_IF_ERROR(CheckSlot(slot));
-  if (!pool_->slot(slot).ready) {
-    return absl::InternalError(absl::StrCat("slot ", slot, " holds no state to copy out"));
-  }
+  ELA_RETURN_IF_ERROR(CheckWhole(slot, "copy out"));
   return pool_->CopyOut(slot, to);
 }
 
 absl::Status CpuWorker::BeginCopyIn(int32_t slot, absl::Span<const char> from) {
   ELA_RETURN_IF_ERROR(CheckSlot(slot));
-  return pool_->CopyIn(slot, from);
+  ELA_RETURN_IF_ERROR(pool_->CopyIn(slot, from));
+  passes_.Drop(slot);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<bool> CpuWorker::PollTransfer(int32_t slot) {

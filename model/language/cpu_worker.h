@@ -15,7 +15,9 @@
 #include "model/kernels/thread_pool.h"
 #include "model/language/language_model.h"
 #include "model/language/language_weights.h"
+#include "model/language/lobe.h"
 #include "model/language/sampler.h"
+#include "model/language/segment_passes.h"
 #include "model/language/state_pool.h"
 #include "model/language/worker_factory.h"
 #include "model/worker.h"
@@ -50,12 +52,19 @@ class CpuWorker : public Worker {
     bool sample;
   };
 
-  CpuWorker(const LanguageConfig& config, LanguageWeights weights, WorkerInfo info,
-            const Kernels& kernels, int num_threads, std::unique_ptr<StatePool> pool);
+  CpuWorker(const LanguageConfig& config, LanguageWeights weights, std::unique_ptr<Lobe> lobe,
+            WorkerInfo info, const Kernels& kernels, int num_threads,
+            std::unique_ptr<StatePool> pool);
 
   absl::Status CheckSlot(int32_t slot) const;
+  absl::Status CheckWhole(int32_t slot, const char* purpose) const;
+  absl::Status CheckLasting() const;
   absl::Status CheckItem(const StepItem& item, int64_t rows_left) const;
-  void Stage(size_t index);
+  absl::Status CheckPass(const StepItem& item, int64_t tokens) const;
+  bool InPasses(const StepItem& item) const;
+  void Stage(size_t index, int64_t* rows_left);
+  void OrderStaged();
+  void Place(size_t index);
   void PlanOutputs(size_t index, int64_t first_row);
   void ProduceOutputs();
   void ProduceRow(const OutputRow& row, const float* logits, Sampler* sampler);
@@ -63,16 +72,19 @@ class CpuWorker : public Worker {
 
   const LanguageConfig config_;
   const LanguageWeights weights_;
+  const std::unique_ptr<const Lobe> lobe_;  // the model's own, or null
   const WorkerInfo info_;
   ThreadPool threads_;
   const Compute compute_;
   const std::unique_ptr<StatePool> pool_;
   LanguageModel model_;
+  SegmentPasses passes_;
   std::vector<Sampler> samplers_;  // by thread
   AlignedBuffer logits_;           // [kLogitRows, padded vocabulary]
 
   // The step between Enqueue and Wait, and what Wait returned last.
   std::vector<StepItem> items_;
+  std::vector<size_t> staged_;  // indices of the items that run, in the order of their rows
   std::vector<TokenId> tokens_;
   std::vector<SequenceRows> sequences_;
   std::vector<int32_t> slot_taken_;  // [slots]: 1 + the item that has the slot, 0: free

@@ -60,16 +60,12 @@ LayerWeights PackLayer(const LanguageConfig& config, const Weights& weights, int
     result.experts.push_back({PackOne(weights, expert + "linear.weight", d, 2 * h),
                               PackOne(weights, expert + "out_proj.weight", h, d)});
   }
-  if (config.memory_lobe.has_value()) {
-    result.lobe = PackedMatrix(
-        d, {{d, load("lob.Q.weight")}, {d, load("lob.K.weight")}, {d, load("lob.V.weight")}});
-  }
   return result;
 }
 
 int64_t Bytes(const LayerWeights& layer) {
-  int64_t bytes = layer.input.bytes() + layer.decay_out.bytes() + layer.output.bytes() +
-                  layer.router.bytes() + layer.lobe.bytes();
+  int64_t bytes =
+      layer.input.bytes() + layer.decay_out.bytes() + layer.output.bytes() + layer.router.bytes();
   for (const ExpertWeights& expert : layer.experts) bytes += expert.in.bytes() + expert.out.bytes();
   for (const std::vector<float>* small : {&layer.attention_norm, &layer.moe_norm, &layer.decay_bias,
                                           &layer.convolution, &layer.router_bias, &layer.labels}) {

@@ -1,5 +1,5 @@
-// A checkpoint's tensors in the form that the kernels read: float32, packed, and side by side where
-// they multiply the same input.
+// A checkpoint's tensors, but for the lobe's (lobe.h), in the form that the kernels read: float32,
+// packed, and side by side where they multiply the same input.
 #ifndef ELA_MODEL_LANGUAGE_LANGUAGE_WEIGHTS_H_
 #define ELA_MODEL_LANGUAGE_LANGUAGE_WEIGHTS_H_
 
@@ -31,7 +31,6 @@ struct LayerWeights {
   std::vector<float> router_bias;               // [E]
   std::vector<float> labels;                    // [E, d]: the router's rows, with a moe_bias only
   std::vector<ExpertWeights> experts;           // [E]
-  PackedMatrix lobe;                            // d -> q, k, v (3d)
 };
 
 // Immutable after Load, thread-safe.

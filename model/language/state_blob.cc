@@ -25,7 +25,7 @@ struct Prefix {
   uint32_t layout[12];
   int64_t position;
   int32_t last_sampled;
-  uint32_t reserved;  // 0
+  int32_t sealed_tail;
   uint64_t payload_bytes;
   uint8_t checksum[32];  // SHA-256 of the whole blob with this field zero
 };
@@ -185,6 +185,7 @@ void SaveState(const StateLayout& layout, const StateHeader& header, char* slot,
   DescribeLayout(layout, prefix.layout);
   prefix.position = header.position;
   prefix.last_sampled = header.last_sampled;
+  prefix.sealed_tail = header.sealed_tail;
   prefix.payload_bytes = PayloadBytes(layout, header.position, slot);
   blob->resize(sizeof(Prefix) + prefix.payload_bytes);
   Write write{blob->data() + sizeof(Prefix)};
@@ -236,6 +237,7 @@ absl::StatusOr<StateHeader> ReadStateHeader(const StateLayout& layout, absl::Spa
   header.numerics_id = GetText(prefix.numerics_id);
   header.position = prefix.position;
   header.last_sampled = prefix.last_sampled;
+  header.sealed_tail = prefix.sealed_tail;
   return header;
 }
 

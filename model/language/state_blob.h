@@ -21,6 +21,9 @@ struct StateHeader {
   std::string numerics_id;        // at most 32 characters
   int64_t position = 0;
   TokenId last_sampled = -1;
+  // Of the tail's tokens, those that no rewind takes back: they belong to a prompt segment whose
+  // tokens have all seen them.
+  int32_t sealed_tail = 0;
 };
 
 // Writes the state in `slot` to `blob`.

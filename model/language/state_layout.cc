@@ -1,5 +1,7 @@
 #include "model/language/state_layout.h"
 
+#include <algorithm>
+
 namespace ela {
 namespace {
 
@@ -55,7 +57,7 @@ T* At(char* base, int64_t offset) {
 
 }  // namespace
 
-StateLayout::StateLayout(const LanguageConfig& config)
+StateLayout::StateLayout(const LanguageConfig& config, bool any_lobe)
     : layers_(config.num_hidden_layers),
       window_(config.short_conv),
       convolution_width_(3 * config.hidden_size) {
@@ -64,16 +66,30 @@ StateLayout::StateLayout(const LanguageConfig& config)
   attention_.width = config.head_size();
   attention_.decay = config.decay == Decay::kGated;
   PlaceHead(&attention_);
-  if (config.memory_lobe.has_value()) {
-    lobe_.kernel = config.memory_lobe->kernel;
-    lobe_.count = config.memory_lobe->heads;
-    lobe_.width = config.hidden_size / config.memory_lobe->heads;
-    PlaceHead(&lobe_);
-  }
   const int64_t convolution = RoundUp(convolution_rows() * convolution_width_ * kFloat, 64);
   attention_.offset = convolution;
   lobe_.offset = attention_.offset + attention_.count * attention_.bytes;
-  layer_bytes_ = lobe_.offset + lobe_.count * lobe_.bytes;
+  if (config.memory_lobe.has_value()) lobe_ = PlaceLobe(*config.memory_lobe);
+  lobe_bytes_ = lobe_.count * lobe_.bytes;
+  for (int kernel = 0; any_lobe && kernel < 4; ++kernel) {
+    const Head head = PlaceLobe({LobeMode::kCausal, 1, static_cast<AttentionKernel>(kernel)});
+    lobe_bytes_ = std::max(lobe_bytes_, head.bytes);
+  }
+  layer_bytes_ = lobe_.offset + lobe_bytes_;
+}
+
+StateLayout::Head StateLayout::PlaceLobe(const LobeConfig& config) const {
+  Head head;
+  head.kernel = config.kernel;
+  head.count = config.heads;
+  head.width = convolution_width_ / 3 / config.heads;
+  PlaceHead(&head);
+  head.offset = lobe_.offset;
+  return head;
+}
+
+int64_t StateLayout::widest_head() const {
+  return lobe_bytes_ > 0 ? convolution_width_ / 3 : attention_.width;
 }
 
 float* StateLayout::Convolution(char* slot, int layer) const {

@@ -4,6 +4,9 @@
 //   per layer: rows before the short convolution [W-1 + 16, 3d]
 //              attention heads, lobe heads; each: base, tail, derived (HeadState in kernels.h)
 //
+// Slots may have room for pluggable lobes of other shapes than the model's own: the last part of
+// every layer is then as large as a lobe of one head takes, whatever its kernel.
+//
 // Every part begins on a 64-byte boundary. Position and the like are kept by the pool, not here.
 #ifndef ELA_MODEL_LANGUAGE_STATE_LAYOUT_H_
 #define ELA_MODEL_LANGUAGE_STATE_LAYOUT_H_
@@ -32,12 +35,18 @@ class StateLayout {
             weights = -1, direct = -1;
   };
 
-  explicit StateLayout(const LanguageConfig& config);
+  // `any_lobe`: room for every lobe that takes no more than one of a single head, which all do but
+  // those of very narrow heads (under 16); else for the model's own alone.
+  explicit StateLayout(const LanguageConfig& config, bool any_lobe = false);
 
   int64_t slot_bytes() const { return layers_ * layer_bytes_; }
   int layers() const { return layers_; }
   const Head& attention() const { return attention_; }
-  const Head& lobe() const { return lobe_; }
+  const Head& lobe() const { return lobe_; }  // the model's own
+  // Where a lobe's heads lie. There is room for it if its count * bytes is at most lobe_bytes().
+  Head PlaceLobe(const LobeConfig& config) const;
+  int64_t lobe_bytes() const { return lobe_bytes_; }  // for lobe heads, in each layer
+  int64_t widest_head() const;
 
   int64_t convolution_window() const { return window_; }            // W; 0: no convolution
   int64_t convolution_width() const { return convolution_width_; }  // 3d
@@ -50,7 +59,7 @@ class StateLayout {
  private:
   int layers_ = 0;
   int64_t window_ = 0, convolution_width_ = 0;
-  int64_t layer_bytes_ = 0;
+  int64_t layer_bytes_ = 0, lobe_bytes_ = 0;
   Head attention_, lobe_;
 };
 

@@ -92,10 +92,10 @@ absl::Status StatePool::CopyIn(int32_t index, absl::Span<const char> from) {
 
 absl::Status StatePool::Rewind(int32_t index, int64_t position) {
   Slot& slot = slots_[index];
-  if (position < slot.merged() || position > slot.position) {
+  if (position < slot.lowest() || position > slot.position) {
     return absl::OutOfRangeError(absl::StrCat("slot ", index, " cannot go to position ", position,
                                               ": it stands at ", slot.position,
-                                              " and can go back to ", slot.merged(), " at most"));
+                                              " and can go back to ", slot.lowest(), " at most"));
   }
   if (position != slot.position) slot.last_sampled = -1;
   slot.position = position;

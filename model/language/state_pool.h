@@ -3,6 +3,7 @@
 #ifndef ELA_MODEL_LANGUAGE_STATE_POOL_H_
 #define ELA_MODEL_LANGUAGE_STATE_POOL_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -31,8 +32,12 @@ class StatePool {
     bool ready = false;  // reset, loaded or copied into, and no error since
     int64_t position = 0;
     TokenId last_sampled = -1;  // what an item without tokens absorbs; -1: nothing sampled here yet
+    // With a lobe that sees ahead: the end of the last prompt segment. Every position before it has
+    // seen all of it, so no rewind goes back further.
+    int64_t sealed = 0;
 
     int64_t merged() const { return position / kBlock * kBlock; }  // tokens in the base
+    int64_t lowest() const { return std::max(merged(), sealed); }  // that a rewind reaches
     int tail() const { return static_cast<int>(position % kBlock); }
   };
 

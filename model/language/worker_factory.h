@@ -18,13 +18,16 @@ struct LanguageWorkerOptions {
   int32_t num_slots = 64;         // states in the pool
   int32_t max_step_tokens = 512;  // tokens over all items of a step; sizes the scratch
   int32_t num_threads = 0;        // 0: one per core that this process may use
+  // With a lobe that sees ahead (prefix, bidirectional), tokens of a prompt segment. Between its
+  // passes each takes 8·d bytes and a little of scratch beside the slots.
+  int64_t max_segment_tokens = 8192;
+  int64_t max_scratch_tokens = 0;  // of all such segments together; 0: no further limit
   std::string
       kernels;  // "", "portable", "reference": for tests and bug reports; empty: the fastest
 };
 
 // Loads config and weights, allocates pool and scratch: nothing is allocated per step after this.
-// Errors: kNotFound, kInvalidArgument, kDataLoss (checkpoint), kUnimplemented (a configuration that
-// has no serving kernels: lobe modes prefix and bidirectional), kResourceExhausted (memory: names
+// Errors: kNotFound, kInvalidArgument, kDataLoss (checkpoint), kResourceExhausted (memory: names
 // bytes needed).
 absl::StatusOr<std::unique_ptr<Worker>> CreateLanguageWorker(const LanguageWorkerOptions& options);
 

@@ -371,20 +371,6 @@ TEST(WorkerFailureTest, LogitsThatAreNotFiniteFailTheirItemAlone) {
   EXPECT_TRUE(RunItem(worker.get(), Absorb(0, harmless, 0, OutputMode::kNone)).status.ok());
 }
 
-TEST(WorkerFactoryTest, LobesThatSeeTheFutureAreNotServedYet) {
-  for (const LobeMode mode : {LobeMode::kPrefix, LobeMode::kBidirectional}) {
-    LanguageConfig config = SmallPaperConfig();
-    config.memory_lobe->mode = mode;
-    TemporaryDirectory directory;
-    WriteRandomCheckpoint(config, 1, directory.path());
-    LanguageWorkerOptions options;
-    options.directory = directory.path();
-    const absl::Status status = CreateLanguageWorker(options).status();
-    EXPECT_EQ(status.code(), Code::kUnimplemented);
-    EXPECT_THAT(std::string(status.message()), HasSubstr(std::string(Name(mode))));
-  }
-}
-
 TEST(WorkerFactoryTest, BadOptionsAndMissingFilesAreNamed) {
   LanguageWorkerOptions options;
   options.directory = "/nonexistent/model";
