@@ -12,7 +12,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 PICTURE = """
- proto <-- client                          client: proto + gRPC only
+ proto <-- client                          client: proto + gRPC only (client/command: model/image too, to draw)
    ^
  server --> scheduler --> model/worker.h, model/detector.h     plain C++ interfaces: no Torch, no CUDA
    |                          ^ implements
@@ -26,7 +26,7 @@ PICTURE = """
 ROOMS = {
     "proto": dict(ours=[], theirs={"proto", "grpc"}),
     "client": dict(ours=[r"client/.*", r"client.*:.*", r"proto:ela_proto"],
-                   theirs={"proto", "grpc", "absl", "cli11", "json", "draw"}),
+                   theirs={"proto", "grpc", "absl", "cli11", "json"}),
     "model": dict(ours=[r"model/.*", r"model.*:.*"],
                   theirs={"absl", "json", "pcre2", "openssl", "cli11", "image", "xml", "draw", "cuda"}),
     "scheduler": dict(ours=[r"scheduler/.*", r"model/(worker|detector|types|status_macros)\.h",
@@ -41,6 +41,9 @@ ROOMS = {
 # Torch has three rooms of its own; the concrete worker and detector are named in one file and one target.
 for torch_room in ("model/reference", "model/train", "model/vision"):
     ROOMS[torch_room] = dict(ours=ROOMS["model"]["ours"], theirs=ROOMS["model"]["theirs"] | {"torch"})
+# The command draws boxes on pictures: it decodes them with the code that the server decodes them with.
+ROOMS["client/command"] = dict(ours=ROOMS["client"]["ours"] + [r"model/image/\w+\.h", r"model/image:ela_image"],
+                               theirs=ROOMS["client"]["theirs"] | {"image", "draw"})
 ROOMS["server/main.cc"] = dict(ours=ROOMS["server"]["ours"] + [r"model/(language|vision)/\w+_factory\.h"],
                                theirs=ROOMS["server"]["theirs"])
 ROOMS["server:ela-server"] = dict(ours=ROOMS["server"]["ours"] + [r"model/(language|vision):.*"],
@@ -158,7 +161,8 @@ class StructureTest(unittest.TestCase):
         ("model/config.cc", "scheduler/engine.h"), ("model/config.cc", "ela/v1/model.pb.h"),
         ("model/language/attention.cc", "torch/torch.h"), ("model/kernels/kernels.cc", "prometheus/gauge.h"),
         ("model/train/trainer.cc", "grpcpp/grpcpp.h"), ("client/client.cc", "model/config.h"),
-        ("client/client.cc", "spdlog/spdlog.h"), ("server/server.cc", "torch/torch.h"),
+        ("client/client.cc", "spdlog/spdlog.h"), ("client/detect.cc", "model/image/decode.h"),
+        ("client/detect.cc", "cairo/cairo.h"), ("client/command/draw.cc", "model/config.h"), ("server/server.cc", "torch/torch.h"),
         ("server/server.cc", "model/language/worker_factory.h"), ("server/main.cc", "model/language/cpu_worker.h"),
         ("server/server.cc", "client/client.h"), ("server/server.cc", "tests/fakes/fake_worker.h"),
         ("common/strings.cc", "absl/strings/str_cat.h"), ("server/server.cc", "boost/asio.hpp"),
@@ -168,6 +172,7 @@ class StructureTest(unittest.TestCase):
         ("model/reference/layer.h", "torch/torch.h"), ("model/train/trainer.cc", "model/reference/layer.h"),
         ("server/main.cc", "model/language/worker_factory.h"), ("server/server.cc", "scheduler/engine.h"),
         ("server/convert.cc", "ela/v1/generation.pb.h"), ("client/client.cc", "ela/v1/generation.grpc.pb.h"),
+        ("client/command/draw.cc", "model/image/image.h"), ("client/command/draw.cc", "cairo/cairo.h"),
         ("tests/model/any_test.cc", "torch/torch.h"), ("scheduler/engine.cc", "sys/types.h"),
     ]
     TARGETS = {"ela_scheduler": "scheduler", "ela_model": "model", "ela_model_interface": "model",

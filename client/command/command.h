@@ -30,6 +30,7 @@ struct Command {
 // `command` is borrowed and outlives `app`.
 void AddGenerateCommand(CLI::App& app, Command& command);
 void AddScoreCommand(CLI::App& app, Command& command);
+void AddDetectCommand(CLI::App& app, Command& command);
 void AddModelsCommand(CLI::App& app, Command& command);
 void AddTokenCommands(CLI::App& app, Command& command);  // tokenize, detokenize
 void AddHealthCommand(CLI::App& app, Command& command);

@@ -19,6 +19,7 @@ Examples:
   ela generate --file story.txt -n 400 -t 0.8 --stats
   cat story.txt | ela generate --json | jq -j '.text // empty'
   ela score --file documents.jsonl               bits per byte over many documents
+  ela detect photo.jpg --draw out.png            objects in pictures
   ela models                                     what the server serves
   ela tokenize "How many tokens is this?"
 
@@ -69,6 +70,7 @@ int Main(int argc, char** argv) {
   app.add_flag("--json", command.json, "Print JSON instead of text");
   AddGenerateCommand(app, command);
   AddScoreCommand(app, command);
+  AddDetectCommand(app, command);
   AddModelsCommand(app, command);
   AddTokenCommands(app, command);
   AddHealthCommand(app, command);

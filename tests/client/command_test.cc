@@ -253,7 +253,8 @@ TEST_F(CommandTest, AWrongCommandLineIsToldWhatIsWrong) {
     EXPECT_EQ(result.exit_code, 2) << words;
     EXPECT_THAT(result.errors, AllOf(::testing::StartsWith("ela: "), HasSubstr(words)));
   };
-  expect({"generat", "hi"}, "no command \"generat\"; the commands are generate, score, models");
+  expect({"generat", "hi"},
+         "no command \"generat\"; the commands are generate, score, detect, models");
   expect({}, "no command is given; the commands are generate");
   expect({"generate", "once", "upon", "a", "time"}, "upon a time (a text of several words needs");
   expect({"generate", "hi", "--what"}, "no option --what\n`ela generate --help` says more");
@@ -284,7 +285,7 @@ TEST_F(CommandTest, HelpTeachesWithExamples) {
   EXPECT_THAT(all.output,
               AllOf(HasSubstr("Examples:"), HasSubstr("Exit codes:"), HasSubstr("ELA_SERVER")));
   for (const std::string command :
-       {"generate", "score", "models", "tokenize", "detokenize", "health"}) {
+       {"generate", "score", "detect", "models", "tokenize", "detokenize", "health"}) {
     const Result one = Run({command, "--help"});
     EXPECT_EQ(one.exit_code, 0);
     EXPECT_THAT(one.output, HasSubstr("Examples:")) << command;
@@ -366,7 +367,7 @@ TEST_F(CommandTest, ModelsShowsATableAndJson) {
   const Result table = Run({"models"});
   EXPECT_EQ(table.exit_code, 0) << table.errors;
   EXPECT_THAT(table.output, AllOf(HasSubstr("NAME"), HasSubstr("tiny"), HasSubstr("6.62 M"),
-                                  HasSubstr("1.60 MB"), HasSubstr("eyes")));
+                                  HasSubstr("1.60 MB"), HasSubstr("eyes"), HasSubstr("316 K")));
   EXPECT_THAT(table.output, Not(HasSubstr("{")));
   const auto list = nlohmann::json::parse(Run({"models", "--json"}).output);
   EXPECT_EQ(list["models"][1]["kind"], "detector");
@@ -374,6 +375,11 @@ TEST_F(CommandTest, ModelsShowsATableAndJson) {
   EXPECT_EQ(tiny["state_bytes"], 1600000);
   EXPECT_EQ(tiny["architecture"]["config"]["vocab_size"], 256);
   EXPECT_THAT(Run({"models", "tiny"}).output, HasSubstr("whatever its length"));
+  const auto eyes = nlohmann::json::parse(Run({"models", "eyes", "--json"}).output);
+  EXPECT_EQ(eyes["class_names"][1], "speck");
+  EXPECT_EQ(eyes["defaults"]["iou_threshold"], 0.6);
+  EXPECT_THAT(Run({"models", "eyes"}).output,
+              AllOf(HasSubstr("cell, speck"), HasSubstr("320 x 320 pixels, letterbox")));
 }
 
 TEST_F(CommandTest, TokenizeAndDetokenizeAreInverse) {

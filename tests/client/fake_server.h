@@ -111,10 +111,16 @@ class FakeServer final : public v1::Generation::Service {
       model = response->add_models();
       model->set_name("eyes");
       model->set_kind(v1::ModelSummary::KIND_DETECTOR);
+      model->set_ready(true);
       return grpc::Status::OK;
     }
     grpc::Status Describe(grpc::ServerContext*, const v1::DescribeModelRequest* request,
                           v1::DescribeModelResponse* response) override {
+      if (request->model() == "eyes") {
+        response->set_name("eyes");
+        response->set_kind(v1::ModelSummary::KIND_DETECTOR);
+        return grpc::Status::OK;
+      }
       if (!request->model().empty() && request->model() != "tiny") {
         return {grpc::StatusCode::NOT_FOUND,
                 "no model \"" + request->model() + "\", there is tiny"};
