@@ -143,7 +143,7 @@ absl::StatusOr<ModelDescription> Client::DescribeModel(const std::string& model)
     return connection_->models().Describe(context, request, &response);
   });
   if (!status.ok()) return status;
-  return FromMessage(response);
+  return FromMessage(std::move(response));
 }
 
 absl::StatusOr<DetectorDescription> Client::DescribeDetector(const std::string& model) {

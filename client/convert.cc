@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "client/detect_convert.h"
+
 namespace ela::client {
 namespace {
 
@@ -233,10 +235,13 @@ std::vector<ModelSummary> FromMessage(const ela::v1::ListModelsResponse& respons
   return models;
 }
 
-ModelDescription FromMessage(const ela::v1::DescribeModelResponse& response) {
+ModelDescription FromMessage(ela::v1::DescribeModelResponse&& response) {
   ModelDescription result;
   result.name = response.name();
   result.kind = FromMessage(response.kind());
+  if (response.has_detector()) {
+    result.detector = FromMessage(std::move(*response.mutable_detector()));
+  }
   if (!response.has_language()) return result;
   const ela::v1::LanguageModel& language = response.language();
   result.architecture = FromMessage(language.architecture());

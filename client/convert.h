@@ -27,7 +27,7 @@ Finish FromMessage(const ela::v1::Finish& finish);
 ScoreChunk FromMessage(const ela::v1::Scores& scores);
 ScoreSummary FromMessage(const ela::v1::ScoreSummary& summary);
 std::vector<ModelSummary> FromMessage(const ela::v1::ListModelsResponse& response);
-ModelDescription FromMessage(const ela::v1::DescribeModelResponse& response);
+ModelDescription FromMessage(ela::v1::DescribeModelResponse&& response);
 
 }  // namespace ela::client
 

@@ -37,6 +37,11 @@ struct DetectOptions {
   std::optional<uint32_t> max_detections;  // [1, 1000] of one picture
   std::optional<bool> class_agnostic;      // suppress across classes; default false
   std::vector<std::string> classes;        // only these; empty: all
+  // Pixels of the network's input that a picture is fitted into: multiples of
+  // DetectionLimits::input_multiple up to max_input_side. More finds smaller objects and takes
+  // longer.
+  std::optional<uint32_t> input_width;
+  std::optional<uint32_t> input_height;
 };
 
 struct DetectParams {
@@ -73,9 +78,11 @@ struct DetectionTimes {
 };
 
 struct ImageResult {
-  // OK: the picture was read and looked at. kInvalidArgument: it could not be, and only this field
-  // is set; DetailsOf(status).reason is one of empty, too_many_bytes, too_large, unknown_format,
-  // unsupported, truncated, damaged, raw_mismatch.
+  // OK: the picture was read and looked at; else only this field is set. kInvalidArgument: it could
+  // not be read; DetailsOf(status).reason is one of IMAGE_EMPTY, IMAGE_TOO_MANY_BYTES,
+  // IMAGE_TOO_LARGE, IMAGE_UNKNOWN_FORMAT, IMAGE_UNSUPPORTED, IMAGE_TRUNCATED, IMAGE_DAMAGED,
+  // IMAGE_RAW_MISMATCH. kDataLoss: the network's output was not finite. kInternal: a defect of the
+  // server.
   absl::Status status;
   std::vector<DetectedObject> objects;  // best first
   uint32_t width = 0;                   // pixels, orientation applied
@@ -97,9 +104,10 @@ struct DetectStreamParams {
   std::string request_id;
   // Live video: a frame that waits while a newer one has arrived is left out, and told so.
   bool drop_stale = false;
-  std::optional<uint32_t> max_frames_in_flight;  // that the server holds; default 4
-  std::optional<absl::Duration> timeout;         // of the whole stream; default
-                                                 // ClientOptions::timeout
+  // That the server has taken and not yet answered; default 4.
+  std::optional<uint32_t> max_frames_in_flight;
+  std::optional<absl::Duration> timeout;  // of the whole stream; default
+                                          // ClientOptions::timeout
 };
 
 struct FrameResult {
@@ -171,6 +179,8 @@ struct DetectionLimits {
   uint32_t max_detections = 0;
   uint32_t max_frames_in_flight = 0;
   uint64_t max_message_bytes = 0;
+  uint32_t max_input_side = 0;  // of DetectOptions::input_width and input_height
+  uint32_t input_multiple = 0;  // of both
 };
 
 // How a picture of any size becomes the network's input.
@@ -187,7 +197,7 @@ struct DetectorDescription {
   uint32_t input_width = 0;              // pixels that a picture is fitted into
   uint32_t input_height = 0;
   DetectorFit fit = DetectorFit::kUnknown;
-  DetectOptions defaults;  // every field is set but `classes`
+  DetectOptions defaults;  // every field is set but `classes`, which is all
   DetectionLimits limits;
   std::string fingerprint;  // SHA-256 of config and weights, hex
   std::string numerics_id;  // servers with equal ids give equal bits

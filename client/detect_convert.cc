@@ -26,6 +26,8 @@ void SetOptions(const DetectOptions& options, ela::v1::DetectOptions* message) {
   if (options.max_detections) message->set_max_detections(*options.max_detections);
   if (options.class_agnostic) message->set_class_agnostic(*options.class_agnostic);
   *message->mutable_classes() = {options.classes.begin(), options.classes.end()};
+  if (options.input_width) message->set_input_width(*options.input_width);
+  if (options.input_height) message->set_input_height(*options.input_height);
 }
 
 DetectOptions FromMessage(const ela::v1::DetectOptions& message) {
@@ -35,6 +37,8 @@ DetectOptions FromMessage(const ela::v1::DetectOptions& message) {
   if (message.has_max_detections()) options.max_detections = message.max_detections();
   if (message.has_class_agnostic()) options.class_agnostic = message.class_agnostic();
   options.classes = {message.classes().begin(), message.classes().end()};
+  if (message.has_input_width()) options.input_width = message.input_width();
+  if (message.has_input_height()) options.input_height = message.input_height();
   return options;
 }
 
@@ -49,6 +53,8 @@ DetectionLimits FromMessage(const ela::v1::DetectionLimits& message) {
   limits.max_detections = message.max_detections();
   limits.max_frames_in_flight = message.max_frames_in_flight();
   limits.max_message_bytes = message.max_message_bytes();
+  limits.max_input_side = message.max_input_side();
+  limits.input_multiple = message.input_multiple();
   return limits;
 }
 

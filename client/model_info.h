@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "client/detect.h"
+
 namespace ela::client {
 
 enum class ModelKind { kUnknown, kLanguage, kDetector };
@@ -53,6 +55,7 @@ struct Limits {
 struct ModelDescription {
   std::string name;
   ModelKind kind = ModelKind::kUnknown;
+  std::optional<DetectorDescription> detector;  // with kDetector
   // What follows is filled for a language model.
   Architecture architecture;
   uint64_t num_parameters = 0;

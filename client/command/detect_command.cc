@@ -3,6 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "client/command/command.h"
 #include "client/command/command_line.h"
 #include "client/command/detect_job.h"
@@ -17,6 +20,19 @@ struct DetectCommand {
   bool class_agnostic = false;
   DetectJobOptions job;
 };
+
+// "640" or "640x480". False: it is neither.
+bool ParseSize(const std::string& text, DetectOptions* options) {
+  const std::vector<std::string> sides = absl::StrSplit(text, 'x');
+  uint32_t width = 0, height = 0;
+  if (sides.size() > 2 || !absl::SimpleAtoi(sides.front(), &width) ||
+      !absl::SimpleAtoi(sides.back(), &height)) {
+    return false;
+  }
+  options->input_width = width;
+  options->input_height = height;
+  return true;
+}
 
 ExitCode Run(const Command& command, DetectCommand& options) {
   options.job.json = command.json;
@@ -69,6 +85,14 @@ Examples:
       ->allow_extra_args(false);
   detect->add_flag("--class-agnostic", options->class_agnostic,
                    "Boxes of different classes suppress each other too");
+  detect->add_option_function<std::string>(
+      "--input-size",
+      [&asked](const std::string& text) {
+        if (ParseSize(text, &asked)) return;
+        throw CLI::ValidationError(
+            "--input-size", absl::StrCat("is \"", text, "\", it must be pixels: 640 or 640x480"));
+      },
+      "Pixels of the network's input, 640 or 640x480: more finds smaller objects");
   detect->add_option("-c,--concurrency", options->job.concurrency, "Pictures at a time")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();

@@ -44,7 +44,7 @@ DetectJob::DetectJob(Client& client, const DetectorDescription& detector, const 
       options_(options),
       limits_(LimitsOf(detector.limits)),
       table_(list.pictures, detector.class_names),
-      any_fault_(!list.faults.empty()) {}
+      worst_(list.faults.empty() ? kExitOk : kExitRefused) {}
 
 ExitCode DetectJob::Run() {
   std::vector<std::thread> workers;
@@ -58,7 +58,7 @@ ExitCode DetectJob::Run() {
   if (!options_.json && pictures_.size() > 1) PrintSummary();
   absl::MutexLock lock(&mutex_);
   if (!stopped_.ok()) return Report(stopped_);
-  return num_failed_ > 0 || any_fault_ ? kExitRefused : kExitOk;
+  return worst_;
 }
 
 void DetectJob::Work() {
@@ -186,6 +186,9 @@ void DetectJob::PrintOne(const Picture& picture, const ImageResult& result) {
   if (result.status.ok()) ++num_done_;
   if (!result.status.ok()) {
     ++num_failed_;
+    if (worst_ != kExitServer) {
+      worst_ = ExitCodeOf(result.status) == kExitServer ? kExitServer : kExitRefused;
+    }
     PrintError(absl::StrCat(picture.name, ": ", result.status.message()));
   } else if (result.truncated) {
     PrintError(absl::StrCat(picture.name, ": more objects than the ", result.objects.size(),

@@ -65,10 +65,10 @@ class DetectJob {
   Cancellation cancellation_;
 
   // The main thread's.
-  const bool any_fault_;
   size_t num_done_ = 0;
   size_t num_failed_ = 0;
   size_t num_objects_ = 0;
+  ExitCode worst_ = kExitOk;  // of the pictures: our fault or the server's counts more than theirs
   bool header_printed_ = false;
 
   absl::Mutex draw_mutex_;  // held while a picture is decoded and drawn

@@ -50,8 +50,65 @@ std::string LobeWords(const Architecture& architecture) {
   return absl::StrCat(architecture.lobe_mode, ", ", architecture.lobe_heads, " heads");
 }
 
+Json ToJson(const DetectorDescription& model) {
+  const DetectionLimits& limits = model.limits;
+  return {{"name", model.name},
+          {"kind", Name(ModelKind::kDetector)},
+          {"variant", model.variant},
+          {"class_names", model.class_names},
+          {"num_parameters", model.num_parameters},
+          {"weight_bytes", model.weight_bytes},
+          {"input_width", model.input_width},
+          {"input_height", model.input_height},
+          {"fit", Name(model.fit)},
+          {"defaults",
+           {{"score_threshold", Shortest(model.defaults.score_threshold.value_or(0))},
+            {"iou_threshold", Shortest(model.defaults.iou_threshold.value_or(0))},
+            {"max_detections", model.defaults.max_detections.value_or(0)},
+            {"class_agnostic", model.defaults.class_agnostic.value_or(false)}}},
+          {"limits",
+           {{"max_images", limits.max_images},
+            {"max_image_bytes", limits.max_image_bytes},
+            {"max_width", limits.max_width},
+            {"max_height", limits.max_height},
+            {"max_pixels", limits.max_pixels},
+            {"max_request_pixels", limits.max_request_pixels},
+            {"max_detections", limits.max_detections},
+            {"max_frames_in_flight", limits.max_frames_in_flight},
+            {"max_message_bytes", limits.max_message_bytes},
+            {"max_input_side", limits.max_input_side},
+            {"input_multiple", limits.input_multiple}}},
+          {"fingerprint", model.fingerprint},
+          {"numerics_id", model.numerics_id},
+          {"device", model.device}};
+}
+
+void PrintDescription(const DetectorDescription& model) {
+  PrintTable(
+      {{"name", model.name},
+       {"kind", Name(ModelKind::kDetector)},
+       {"variant", model.variant},
+       {"classes", absl::StrJoin(model.class_names, ", ")},
+       {"parameters", Scaled(model.num_parameters, "")},
+       {"weights", Scaled(model.weight_bytes, "B")},
+       {"input", absl::StrFormat("%d x %d pixels, %s", model.input_width, model.input_height,
+                                 Name(model.fit))},
+       {"defaults", absl::StrFormat("score from %g, overlap up to %g, %d objects a picture",
+                                    model.defaults.score_threshold.value_or(0),
+                                    model.defaults.iou_threshold.value_or(0),
+                                    model.defaults.max_detections.value_or(0))},
+       {"limits", absl::StrFormat("a picture of %s, %d x %d and %s pixels; %d in one call",
+                                  Scaled(model.limits.max_image_bytes, "B"), model.limits.max_width,
+                                  model.limits.max_height, Scaled(model.limits.max_pixels, ""),
+                                  model.limits.max_images)},
+       {"device", model.device},
+       {"numerics", model.numerics_id},
+       {"fingerprint", model.fingerprint}});
+}
+
 Json ToJson(const ModelDescription& model) {
   Json json = {{"name", model.name}, {"kind", Name(model.kind)}};
+  if (model.detector.has_value()) return ToJson(*model.detector);
   if (model.kind != ModelKind::kLanguage) return json;
   const Architecture& a = model.architecture;
   // The config is JSON already; a server that sends something else still gets its text through.
@@ -96,6 +153,7 @@ Json ToJson(const ModelDescription& model) {
 }
 
 void PrintDescription(const ModelDescription& model) {
+  if (model.detector.has_value()) return PrintDescription(*model.detector);
   const Architecture& a = model.architecture;
   std::vector<std::vector<std::string>> rows = {{"name", model.name}, {"kind", Name(model.kind)}};
   if (model.kind == ModelKind::kLanguage) {
@@ -130,60 +188,6 @@ void PrintDescription(const ModelDescription& model) {
   PrintTable(rows);
 }
 
-Json ToJson(const DetectorDescription& model) {
-  const DetectionLimits& limits = model.limits;
-  return {{"name", model.name},
-          {"kind", Name(ModelKind::kDetector)},
-          {"variant", model.variant},
-          {"class_names", model.class_names},
-          {"num_parameters", model.num_parameters},
-          {"weight_bytes", model.weight_bytes},
-          {"input_width", model.input_width},
-          {"input_height", model.input_height},
-          {"fit", Name(model.fit)},
-          {"defaults",
-           {{"score_threshold", Shortest(model.defaults.score_threshold.value_or(0))},
-            {"iou_threshold", Shortest(model.defaults.iou_threshold.value_or(0))},
-            {"max_detections", model.defaults.max_detections.value_or(0)},
-            {"class_agnostic", model.defaults.class_agnostic.value_or(false)}}},
-          {"limits",
-           {{"max_images", limits.max_images},
-            {"max_image_bytes", limits.max_image_bytes},
-            {"max_width", limits.max_width},
-            {"max_height", limits.max_height},
-            {"max_pixels", limits.max_pixels},
-            {"max_request_pixels", limits.max_request_pixels},
-            {"max_detections", limits.max_detections},
-            {"max_frames_in_flight", limits.max_frames_in_flight},
-            {"max_message_bytes", limits.max_message_bytes}}},
-          {"fingerprint", model.fingerprint},
-          {"numerics_id", model.numerics_id},
-          {"device", model.device}};
-}
-
-void PrintDescription(const DetectorDescription& model) {
-  PrintTable(
-      {{"name", model.name},
-       {"kind", Name(ModelKind::kDetector)},
-       {"variant", model.variant},
-       {"classes", absl::StrJoin(model.class_names, ", ")},
-       {"parameters", Scaled(model.num_parameters, "")},
-       {"weights", Scaled(model.weight_bytes, "B")},
-       {"input", absl::StrFormat("%d x %d pixels, %s", model.input_width, model.input_height,
-                                 Name(model.fit))},
-       {"defaults", absl::StrFormat("score from %g, overlap up to %g, %d objects a picture",
-                                    model.defaults.score_threshold.value_or(0),
-                                    model.defaults.iou_threshold.value_or(0),
-                                    model.defaults.max_detections.value_or(0))},
-       {"limits", absl::StrFormat("a picture of %s, %d x %d and %s pixels; %d in one call",
-                                  Scaled(model.limits.max_image_bytes, "B"), model.limits.max_width,
-                                  model.limits.max_height, Scaled(model.limits.max_pixels, ""),
-                                  model.limits.max_images)},
-       {"device", model.device},
-       {"numerics", model.numerics_id},
-       {"fingerprint", model.fingerprint}});
-}
-
 absl::Status List(Client& client, bool json) {
   absl::StatusOr<std::vector<ModelSummary>> models = client.ListModels();
   if (!models.ok()) return models.status();
@@ -195,14 +199,13 @@ absl::Status List(Client& client, bool json) {
     std::vector<std::string>& row = rows.emplace_back(
         std::vector<std::string>{model.name, Name(model.kind), model.ready ? "yes" : "no"});
     if (json || !model.ready) continue;
-    if (model.kind == ModelKind::kDetector) {
-      absl::StatusOr<DetectorDescription> detector = client.DescribeDetector(model.name);
-      if (!detector.ok()) return detector.status();
-      row.insert(row.end(), {Scaled(detector->num_parameters, ""), "-", "-", detector->device});
-    }
-    if (model.kind != ModelKind::kLanguage) continue;
     absl::StatusOr<ModelDescription> description = client.DescribeModel(model.name);
     if (!description.ok()) return description.status();
+    if (description->detector.has_value()) {
+      const DetectorDescription& detector = *description->detector;
+      row.insert(row.end(), {Scaled(detector.num_parameters, ""), "-", "-", detector.device});
+      continue;
+    }
     row.push_back(Scaled(description->num_parameters, ""));
     row.push_back(Scaled(description->state_bytes, "B"));
     row.push_back(absl::StrCat(description->num_slots));
@@ -222,15 +225,7 @@ ExitCode Run(const Command& command, const std::string& name) {
   if (name.empty() && command.model.empty()) return Report(List(**client, command.json));
   absl::StatusOr<ModelDescription> model = (*client)->DescribeModel(name);
   if (!model.ok()) return Report(model.status());
-  if (model->kind == ModelKind::kDetector) {
-    const absl::StatusOr<DetectorDescription> detector = (*client)->DescribeDetector(model->name);
-    if (!detector.ok()) return Report(detector.status());
-    if (command.json) {
-      Print(ToJson(*detector).dump(2) + "\n");
-    } else {
-      PrintDescription(*detector);
-    }
-  } else if (command.json) {
+  if (command.json) {
     Print(ToJson(*model).dump(2) + "\n");
   } else {
     PrintDescription(*model);

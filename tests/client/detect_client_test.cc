@@ -101,6 +101,8 @@ TEST_F(DetectClientTest, EveryFieldArrives) {
   params.options.max_detections = 7;
   params.options.class_agnostic = true;
   params.options.classes = {"speck"};
+  params.options.input_width = 640;
+  params.options.input_height = 480;
 
   const absl::StatusOr<DetectResults> results = Connect()->Detect(std::move(params));
 
@@ -115,6 +117,8 @@ TEST_F(DetectClientTest, EveryFieldArrives) {
   EXPECT_EQ(request.options().max_detections(), 7);
   EXPECT_TRUE(request.options().class_agnostic());
   EXPECT_THAT(request.options().classes(), ElementsAre("speck"));
+  EXPECT_EQ(request.options().input_width(), 640);
+  EXPECT_EQ(request.options().input_height(), 480);
   EXPECT_EQ(results->model, "eyes");
   EXPECT_EQ(results->fingerprint, "f00d");
   const client::ImageResult& result = results->images.at(0);
@@ -154,6 +158,7 @@ TEST_F(DetectClientTest, WhatIsNotAskedForIsLeftToTheModel) {
   EXPECT_FALSE(seen.Get().options().has_iou_threshold());
   EXPECT_FALSE(seen.Get().options().has_max_detections());
   EXPECT_FALSE(seen.Get().options().has_class_agnostic());
+  EXPECT_FALSE(seen.Get().options().has_input_width());
 }
 
 TEST_F(DetectClientTest, PixelsAreSentAsTheyAre) {
@@ -177,7 +182,7 @@ TEST_F(DetectClientTest, PixelsAreSentAsTheyAre) {
 
 TEST_F(DetectClientTest, ABadPictureFailsAloneWithItsReason) {
   detection_.OnPicture([this](const v1::DetectImage& image) {
-    if (image.encoded() == "bad") return FakeImageError("no JPEG or PNG", "unknown_format");
+    if (image.encoded() == "bad") return FakeImageError("no JPEG or PNG", "IMAGE_UNKNOWN_FORMAT");
     v1::ImageResult good;
     *good.add_objects() = FakeObject(0, 1, 0, 0, 1, 1);
     return good;
@@ -192,21 +197,21 @@ TEST_F(DetectClientTest, ABadPictureFailsAloneWithItsReason) {
   const absl::Status& bad = results->images[1].status;
   EXPECT_EQ(bad.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(bad.message(), "no JPEG or PNG");
-  EXPECT_EQ(client::DetailsOf(bad).reason, "unknown_format");
+  EXPECT_EQ(client::DetailsOf(bad).reason, "IMAGE_UNKNOWN_FORMAT");
 }
 
 TEST_F(DetectClientTest, AnEmptyFileIsTheServersToRefuse) {
   Seen<bool> encoded;
   detection_.OnPicture([&encoded](const v1::DetectImage& image) {
     encoded.Set(image.has_encoded());
-    return FakeImageError("the picture is empty", "empty");
+    return FakeImageError("the picture is empty", "IMAGE_EMPTY");
   });
 
   const absl::StatusOr<DetectResults> results = Connect()->Detect(Images({""}));
 
   ASSERT_TRUE(results.ok());
   EXPECT_TRUE(encoded.Get());
-  EXPECT_EQ(client::DetailsOf(results->images[0].status).reason, "empty");
+  EXPECT_EQ(client::DetailsOf(results->images[0].status).reason, "IMAGE_EMPTY");
 }
 
 TEST_F(DetectClientTest, APictureIsBytesOrPixelsNotBoth) {
@@ -327,12 +332,17 @@ TEST_F(DetectClientTest, DescribeTellsAllOfTheDetector) {
   EXPECT_EQ(eyes->defaults.iou_threshold, 0.6f);
   EXPECT_EQ(eyes->defaults.max_detections, 300);
   EXPECT_EQ(eyes->defaults.class_agnostic, false);
+  EXPECT_EQ(eyes->defaults.input_width, 320);
+  EXPECT_EQ(eyes->defaults.input_height, 320);
+  EXPECT_EQ(eyes->limits.max_input_side, 1280);
+  EXPECT_EQ(eyes->limits.input_multiple, 16);
   EXPECT_EQ(eyes->limits.max_images, 16);
   EXPECT_EQ(eyes->limits.max_image_bytes, 1 << 20);
   EXPECT_EQ(eyes->fingerprint, "f00d");
   EXPECT_EQ(eyes->numerics_id, "fake-1");
   EXPECT_EQ(eyes->device, "cpu");
   EXPECT_EQ(Connect()->DescribeDetector("ears").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Connect()->DescribeModel("eyes")->detector->fingerprint, "f00d");
 }
 
 TEST_F(DetectClientTest, FramesAreAnsweredInTheirOrder) {
@@ -432,7 +442,7 @@ TEST_F(DetectClientTest, ABadFrameHasItsErrorAndADroppedOneSaysSo) {
       v1::DetectStreamResponse response;
       response.set_frame_id(request.frame().frame_id());
       if (request.frame().frame_id() == 1) {
-        *response.mutable_result() = FakeImageError("cut off", "truncated");
+        *response.mutable_result() = FakeImageError("cut off", "IMAGE_TRUNCATED");
       } else {
         response.mutable_dropped();
         response.set_num_dropped(1);
@@ -451,7 +461,7 @@ TEST_F(DetectClientTest, ABadFrameHasItsErrorAndADroppedOneSaysSo) {
 
   ASSERT_TRUE(bad.has_value() && dropped.has_value());
   EXPECT_FALSE(bad->dropped);
-  EXPECT_EQ(client::DetailsOf(bad->result.status).reason, "truncated");
+  EXPECT_EQ(client::DetailsOf(bad->result.status).reason, "IMAGE_TRUNCATED");
   EXPECT_TRUE(dropped->dropped);
   EXPECT_EQ(dropped->num_dropped, 1);
   EXPECT_FALSE(stream.Next().has_value());

@@ -168,7 +168,7 @@ TEST_F(DetectCommandTest, OptionsReachTheServer) {
   const std::string path = Make("a.jpg", "bytes");
 
   EXPECT_EQ(Run({path, "--threshold", "0.5", "--iou", "0.4", "--max", "7", "--classes",
-                 "cell,speck", "--class-agnostic", "--model", "eyes"})
+                 "cell,speck", "--class-agnostic", "--input-size", "640x480", "--model", "eyes"})
                 .exit_code,
             0);
   EXPECT_EQ(seen.Get().model(), "eyes");
@@ -177,7 +177,13 @@ TEST_F(DetectCommandTest, OptionsReachTheServer) {
   EXPECT_EQ(seen.Get().options().max_detections(), 7);
   EXPECT_TRUE(seen.Get().options().class_agnostic());
   EXPECT_THAT(seen.Get().options().classes(), ElementsAre("cell", "speck"));
+  EXPECT_EQ(seen.Get().options().input_width(), 640);
+  EXPECT_EQ(seen.Get().options().input_height(), 480);
   EXPECT_EQ(seen.Get().images(0).encoded(), "bytes");
+
+  EXPECT_EQ(Run({path, "--input-size", "416"}).exit_code, 0);
+  EXPECT_EQ(seen.Get().options().input_width(), 416);
+  EXPECT_EQ(seen.Get().options().input_height(), 416);
 
   EXPECT_EQ(Run({path}).exit_code, 0);
   EXPECT_FALSE(seen.Get().options().has_score_threshold());
@@ -203,7 +209,7 @@ TEST_F(DetectCommandTest, PicturesComeFromFilesFoldersAndInput) {
 TEST_F(DetectCommandTest, ABadPictureIsNamedAndTheOthersGoOn) {
   detection_.OnPicture([](const v1::DetectImage& image) {
     if (image.encoded() == "good") return v1::ImageResult();
-    return FakeImageError("no JPEG or PNG: it starts with \"text\"", "unknown_format");
+    return FakeImageError("no JPEG or PNG: it starts with \"text\"", "IMAGE_UNKNOWN_FORMAT");
   });
   const std::string good = Make("good.jpg", "good"), bad = Make("bad.jpg", "text");
 
@@ -215,11 +221,25 @@ TEST_F(DetectCommandTest, ABadPictureIsNamedAndTheOthersGoOn) {
                     HasSubstr("ela: " + At("missing.jpg") + ": cannot open: No such file")));
   const std::vector<nlohmann::json> lines = Lines(result.output);
   ASSERT_EQ(lines.size(), 4);
-  EXPECT_EQ(lines[0]["error"]["reason"], "unknown_format");
+  EXPECT_EQ(lines[0]["error"]["reason"], "IMAGE_UNKNOWN_FORMAT");
   EXPECT_EQ(lines[0]["error"]["code"], "INVALID_ARGUMENT");
   EXPECT_EQ(lines[1]["error"]["code"], "NOT_FOUND");
   EXPECT_EQ(lines[2]["image"], good);
   EXPECT_FALSE(lines[2].contains("error"));
+}
+
+TEST_F(DetectCommandTest, AFaultOfTheServerAtOnePictureIsNoFaultOfThePicture) {
+  detection_.OnPicture([](const v1::DetectImage& image) {
+    v1::ImageResult result;
+    if (image.encoded() == "good") return result;
+    result = FakeImageError("the network's output is not finite", "");
+    result.mutable_error()->set_code(static_cast<int>(grpc::StatusCode::DATA_LOSS));
+    return result;
+  });
+  const Result result = Run({Make("bad.jpg", "bad"), Make("good.jpg", "good")});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.output, HasSubstr("good.jpg"));
+  EXPECT_THAT(result.errors, HasSubstr("bad.jpg: the network's output is not finite"));
 }
 
 TEST_F(DetectCommandTest, AnEmptyFolderIsToldByTheExitCode) {
@@ -269,6 +289,9 @@ TEST_F(DetectCommandTest, WrongCommandLines) {
   expect({}, "pictures is required");
   expect({photo, "--threshold", "high"}, "high");
   expect({photo, "--max", "-1"}, "is not a whole number");
+  for (const std::string size : {"", "x", "640x", "x480", "640x480x3", "-1", "1e3"}) {
+    expect({photo, "--input-size", size}, "must be pixels: 640 or 640x480");
+  }
   expect({photo, "--draw", At("out.gif")}, "must end in .png, .jpg or .jpeg");
   expect({photo, other, "--draw", At("out.png")}, "name a folder");
   expect({photo, "--draw", photo}, "would replace the picture");

@@ -63,6 +63,10 @@ class FakeDetection final : public v1::Detection::Service {
     description_.mutable_defaults()->set_iou_threshold(0.6f);
     description_.mutable_defaults()->set_max_detections(300);
     description_.mutable_defaults()->set_class_agnostic(false);
+    description_.mutable_defaults()->set_input_width(320);
+    description_.mutable_defaults()->set_input_height(320);
+    description_.mutable_limits()->set_max_input_side(1280);
+    description_.mutable_limits()->set_input_multiple(16);
     description_.mutable_limits()->set_max_images(16);
     description_.mutable_limits()->set_max_image_bytes(1 << 20);
     description_.mutable_limits()->set_max_width(4096);
@@ -103,6 +107,8 @@ class FakeDetection final : public v1::Detection::Service {
     result.mutable_times()->set_network_us(1500);
     return result;
   }
+
+  const v1::DescribeDetectorResponse& description() const { return description_; }
 
   int num_detect_calls() const {
     absl::MutexLock lock(&mutex_);

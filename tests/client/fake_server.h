@@ -102,6 +102,10 @@ class FakeServer final : public v1::Generation::Service {
  private:
   // A detector and a language model, to have one of each kind.
   class FakeModels final : public v1::Models::Service {
+   public:
+    explicit FakeModels(const FakeDetection& detection) : detection_(detection) {}
+
+   private:
     grpc::Status List(grpc::ServerContext*, const v1::ListModelsRequest*,
                       v1::ListModelsResponse* response) override {
       v1::ModelSummary* model = response->add_models();
@@ -119,6 +123,7 @@ class FakeServer final : public v1::Generation::Service {
       if (request->model() == "eyes") {
         response->set_name("eyes");
         response->set_kind(v1::ModelSummary::KIND_DETECTOR);
+        *response->mutable_detector() = detection_.description();
         return grpc::Status::OK;
       }
       if (!request->model().empty() && request->model() != "tiny") {
@@ -138,6 +143,8 @@ class FakeServer final : public v1::Generation::Service {
       language->add_eos_token_ids(2);
       return grpc::Status::OK;
     }
+
+    const FakeDetection& detection_;
   };
 
   grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
@@ -173,8 +180,8 @@ class FakeServer final : public v1::Generation::Service {
     return grpc::Status::OK;
   }
 
-  FakeModels models_;
   FakeDetection detection_;
+  FakeModels models_{detection_};
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
   absl::Mutex mutex_;
