@@ -1,4 +1,4 @@
-// What a step of training makes smaller (docs/detection.md 1.4 and 2.2): scores that say how well
+// What a step of training makes smaller (docs/detection.md 1.4, 2.2 and 2.3): scores that say how well
 // the box fits, and boxes that fit. Two parts, so that the second is a plain differentiable
 // function: first the targets are fixed, then the loss against them.
 #ifndef ELA_MODEL_VISION_TORCH_DETECTION_LOSS_H_
