@@ -34,18 +34,19 @@ def make_stubs(folder):
     """Compiles proto/ with grpcio-tools, as any Python client would."""
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{SOURCE / 'proto'}"]
     command += [f"--python_out={folder}", f"--grpc_python_out={folder}"]
-    command += ["ela/v1/generation.proto", "ela/v1/model.proto"]
+    command += [f"ela/v1/{name}.proto" for name in ("detection", "generation", "model")]
     subprocess.run(command, check=True, cwd=SOURCE / "proto")
     sys.path.insert(0, str(folder))
-    names = ("generation_pb2", "generation_pb2_grpc", "model_pb2", "model_pb2_grpc")
+    names = [f"{name}_{kind}" for name in ("detection", "generation", "model") for kind in ("pb2", "pb2_grpc")]
     return [importlib.import_module(f"ela.v1.{name}") for name in names]
 
 
 _folder = tempfile.TemporaryDirectory(prefix="ela-e2e-")
 FOLDER = pathlib.Path(_folder.name)
 (FOLDER / "stubs").mkdir()
-generation, generation_grpc, models, models_grpc = make_stubs(FOLDER / "stubs")
+detection, detection_grpc, generation, generation_grpc, models, models_grpc = make_stubs(FOLDER / "stubs")
 MODEL = random_checkpoint.write(FOLDER / "tiny")
+DETECTOR = SOURCE / "tests" / "golden" / "yolo" / "lat-3"  # random weights, three classes
 
 
 class Server:
@@ -53,13 +54,14 @@ class Server:
 
     count = 0
 
-    def __init__(self, *flags, slots=8, model=MODEL):
+    def __init__(self, *flags, slots=8, model=MODEL, detector=None):
         Server.count += 1
         self.ready_file = FOLDER / f"ready-{Server.count}"
         self.log_path = FOLDER / f"server-{Server.count}.log"
         command = [BIN / "ela-server", "--model", model, "--listen", "127.0.0.1:0"]
         command += ["--metrics-listen", "127.0.0.1:0", "--ready-file", self.ready_file]
         command += ["--slots", str(slots), *flags]
+        command += [] if detector is None else ["--model", detector]
         self._log = open(self.log_path, "wb")
         self.process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
         try:
@@ -83,6 +85,7 @@ class Server:
         )
         self.narrow = generation_grpc.GenerationStub(self.narrow_channel)
         self.models = models_grpc.ModelsStub(self.channel)
+        self.detection = detection_grpc.DetectionStub(self.channel)
 
     def _ready_or_gone(self):
         return self.ready_file.exists() or self.process.poll() is not None
