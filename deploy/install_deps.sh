@@ -26,14 +26,16 @@ packages=(g++ cmake ninja-build ccache pkg-config
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
   prometheus-cpp-dev libspdlog-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libssl-dev
   libturbojpeg0-dev libspng-dev libpugixml-dev libcairo2-dev fonts-dejavu-core
+  librocksdb-dev libhiredis-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv curl ca-certificates)
 
 [ -r /etc/debian_version ] && command -v apt-get >/dev/null \
   || stop "this script knows Debian 12 (apt-get); on another system install the equivalents of: ${packages[*]}"
 
-# Clang brings libFuzzer.
-[ "$with_tests" = 0 ] || packages+=(clang-14 libclang-rt-14-dev)
+# Clang brings libFuzzer. redis-tools holds the Redis server's binary (redis-check-rdb is the same file) without
+# starting a service on this machine, as the package redis-server would.
+[ "$with_tests" = 0 ] || packages+=(clang-14 libclang-rt-14-dev redis-tools)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -7,8 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "gtest/gtest.h"
 #include "scheduler/state_store.h"
+#include "server/state_store_rocksdb.h"
 #include "tests/fakes/fake_state_store.h"
+#include "tests/model/temporary_directory.h"
 
 namespace ela {
 
@@ -32,8 +35,25 @@ class FakeStoreUnderTest final : public StoreUnderTest {
   FakeStateStore store_;
 };
 
+class RocksDbUnderTest final : public StoreUnderTest {
+ public:
+  RocksDbUnderTest() {
+    RocksDbOptions options;
+    options.directory = directory_ / "store";
+    absl::StatusOr<std::unique_ptr<StateStore>> store = OpenRocksDbStore(options);
+    EXPECT_EQ(store.status(), absl::OkStatus());
+    store_ = *std::move(store);
+  }
+  StateStore& store() override { return *store_; }
+
+ private:
+  TemporaryDirectory directory_;
+  std::unique_ptr<StateStore> store_;
+};
+
 inline std::vector<StoreFactory> StoresUnderTest() {
-  return {{"Fake", [] { return std::make_unique<FakeStoreUnderTest>(); }}};
+  return {{"Fake", [] { return std::make_unique<FakeStoreUnderTest>(); }},
+          {"RocksDb", [] { return std::make_unique<RocksDbUnderTest>(); }}};
 }
 
 }  // namespace ela

@@ -1,0 +1,64 @@
+// Little-endian numbers and texts with their length before them, written to and strictly read from
+// bytes.
+#ifndef ELA_SERVER_BYTE_CODING_H_
+#define ELA_SERVER_BYTE_CODING_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace ela {
+
+template <typename Number>
+void PutNumber(Number value, std::string* bytes) {
+  uint64_t bits = static_cast<uint64_t>(value);
+  for (size_t i = 0; i < sizeof(Number); ++i, bits >>= 8) {
+    bytes->push_back(static_cast<char>(bits & 0xff));
+  }
+}
+
+inline void PutText(absl::string_view text, std::string* bytes) {
+  PutNumber(static_cast<uint32_t>(text.size()), bytes);
+  bytes->append(text.data(), text.size());
+}
+
+// Reads from the front. A read past the end yields zero or nothing and makes ok() false for good.
+class ByteReader {
+ public:
+  explicit ByteReader(absl::string_view bytes) : rest_(bytes) {}
+
+  template <typename Number>
+  Number ReadNumber() {
+    const absl::string_view bytes = ReadBytes(sizeof(Number));
+    uint64_t bits = 0;
+    for (size_t i = bytes.size(); i-- > 0;) bits = bits << 8 | static_cast<uint8_t>(bytes[i]);
+    return static_cast<Number>(bits);
+  }
+
+  absl::string_view ReadBytes(uint64_t size) {
+    if (size > rest_.size()) {
+      ok_ = false;
+      rest_ = {};
+      return {};
+    }
+    const absl::string_view bytes = rest_.substr(0, size);
+    rest_.remove_prefix(size);
+    return bytes;
+  }
+
+  absl::string_view ReadText() { return ReadBytes(ReadNumber<uint32_t>()); }
+
+  bool ok() const { return ok_; }
+  size_t num_left() const { return rest_.size(); }
+  // Everything was there and nothing is left.
+  bool done() const { return ok_ && rest_.empty(); }
+
+ private:
+  absl::string_view rest_;
+  bool ok_ = true;
+};
+
+}  // namespace ela
+
+#endif  // ELA_SERVER_BYTE_CODING_H_
