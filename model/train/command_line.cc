@@ -6,14 +6,18 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "model/status_macros.h"
 #include "model/train/checkpoint_directory.h"
 #include "model/train/corpus.h"
+#include "model/train/detector/detector_commands.h"
+#include "model/train/detector/settings_file.h"
 #include "model/train/evaluation.h"
 #include "model/train/lm_trainer.h"
 
@@ -139,8 +143,9 @@ void KeepFreedMemory() {
 
 int RunCommandLine(int argc, char** argv) {
   KeepFreedMemory();
-  CLI::App app{"Trains ELA language models."};
+  CLI::App app{"Trains ELA language models and YOLO-LAT detectors."};
   app.require_subcommand(1);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 
   LmArguments lm_arguments;
   CLI::App* lm = app.add_subcommand("lm", "train a language model");
@@ -158,8 +163,23 @@ int RunCommandLine(int argc, char** argv) {
   convert->add_option("--to", to, "directory to write")->required();
   convert->add_option("--dtype", type, "f32 or bf16")->capture_default_str();
 
-  CLI11_PARSE(app, argc, argv);
+  std::function<absl::Status()> command;
+  AddDetectorCommands(&app, &command);
+
+  absl::StatusOr<std::vector<std::string>> arguments =
+      WithSettingsFile(std::vector<std::string>(argv, argv + argc));
+  if (!arguments.ok()) {
+    std::fprintf(stderr, "ela-train: %s\n", std::string(arguments.status().message()).c_str());
+    return 1;
+  }
+  std::vector<std::string> backwards(arguments->rbegin(), std::prev(arguments->rend()));
+  try {
+    app.parse(backwards);  // CLI11 takes a vector from its end
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  }
   absl::Status status;
+  if (command) status = command();
   if (lm->parsed()) status = TrainLm(lm_arguments);
   if (eval->parsed()) status = EvaluateFile(model, data, num_threads);
   if (convert->parsed()) status = Export(from, to, type);

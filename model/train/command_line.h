@@ -3,7 +3,8 @@
 
 namespace ela::train {
 
-// ela-train: lm (train a language model), eval (bits per byte of a checkpoint), export (another
+// ela-train: lm (train a language model), eval (bits per byte of a checkpoint), detector and
+// eval-detector (detector/detector_commands.h), export (another
 // number type). Returns the exit code: 0, 1 with a message on stderr, or CLI11's code for a wrong
 // command line.
 int RunCommandLine(int argc, char** argv);

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "model/status_macros.h"
 #include "model/train/checkpoint_directory.h"
 #include "model/train/next_token_loss.h"
@@ -95,23 +96,24 @@ class Run {
   absl::StatusOr<TrainResult> ToTheEnd() {
     TrainResult result;
     ProgressBar bar(position_.step, settings_.num_steps, settings_.batch * settings_.context,
-                    stderr);
-    double bits = -1;
+                    "tokens", stderr);
+    std::string note;
     while (position_.step < settings_.num_steps) {
       ELA_ASSIGN_OR_RETURN(const StepLoss loss, Step());
       ++position_.step;
       result.last_loss = loss.loss;
       if (options_.after_step) options_.after_step(position_.step);
-      if (!options_.quiet) bar.Update(position_.step, loss.loss, bits);
+      if (!options_.quiet) bar.Update(position_.step, loss.loss, note);
       Log({{"step", position_.step},
            {"loss", loss.loss},
            {"balance", loss.balance},
            {"gradient_norm", gradient_norm_},
            {"learning_rate", optimizer_.LearningRate(position_.step - 1, settings_.num_steps)},
-           {"tokens_per_second", bar.tokens_per_second()}});
+           {"tokens_per_second", bar.units_per_second()}});
       const bool last = position_.step == settings_.num_steps;
       if (!last && position_.step % options_.evaluate_every == 0) {
-        bits = HeldOut(precision_, options_.evaluate_tokens).value();
+        const double bits = HeldOut(precision_, options_.evaluate_tokens).value();
+        note = absl::StrFormat("held out %.3f bits/byte", bits);
         Log({{"step", position_.step}, {"held_out_bits_per_byte", bits}});
       }
       if (last || position_.step % options_.checkpoint_every == 0) ELA_RETURN_IF_ERROR(Save());

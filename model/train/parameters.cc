@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <numeric>
+#include <utility>
 
 #include "absl/strings/match.h"
 
@@ -15,7 +16,17 @@ int64_t Count(const TensorSpec& spec) {
   return std::accumulate(spec.shape.begin(), spec.shape.end(), int64_t{1}, std::multiplies<>());
 }
 
-bool IsDecayed(const TensorSpec& spec) { return spec.shape.size() == 2; }
+bool IsDecayed(const TensorSpec& spec) { return spec.shape.size() == 2 || spec.shape.size() == 4; }
+
+// Values of all `specs`, and how many of them are decayed.
+std::pair<int64_t, int64_t> Totals(const std::vector<TensorSpec>& specs) {
+  int64_t total = 0, decayed = 0;
+  for (const TensorSpec& spec : specs) {
+    total += Count(spec);
+    if (IsDecayed(spec)) decayed += Count(spec);
+  }
+  return {total, decayed};
+}
 
 void Initialize(const TensorSpec& spec, at::Tensor value, const at::Generator& random) {
   const auto ends = [&](const char* suffix) { return absl::EndsWith(spec.name, suffix); };
@@ -41,16 +52,26 @@ void Initialize(const TensorSpec& spec, at::Tensor value, const at::Generator& r
 
 Parameters::Parameters(const LanguageConfig& config, uint64_t seed) {
   const std::vector<TensorSpec> specs = ExpectedTensors(config);
-  int64_t total = 0;
-  for (const TensorSpec& spec : specs) {
-    total += Count(spec);
-    if (IsDecayed(spec)) num_decayed_ += Count(spec);
-  }
+  const auto [total, decayed] = Totals(specs);
+  num_decayed_ = decayed;
   values_ = at::empty({total}, at::kFloat);
   MakeViews(specs);
   at::NoGradGuard no_grad;
   const at::Generator random = at::detail::createCPUGenerator(seed);
   for (size_t i = 0; i < specs.size(); ++i) Initialize(specs[i], named_[i].value, random);
+}
+
+Parameters::Parameters(const std::vector<reference::NamedParameter>& initial) {
+  std::vector<TensorSpec> specs;
+  for (const auto& parameter : initial) {
+    specs.push_back({parameter.name, parameter.value.sizes().vec()});
+  }
+  const auto [total, decayed] = Totals(specs);
+  num_decayed_ = decayed;
+  values_ = at::empty({total}, at::kFloat);
+  MakeViews(specs);
+  at::NoGradGuard no_grad;
+  for (size_t i = 0; i < initial.size(); ++i) named_[i].value.copy_(initial[i].value);
 }
 
 Parameters Parameters::Replica() const {

@@ -20,16 +20,20 @@ class Parameters {
   // the identity, and decays spread from a few tokens to a thousand. Float32.
   Parameters(const LanguageConfig& config, uint64_t seed);
 
+  // Copies of `initial`, float32, under the same names and in the same order.
+  explicit Parameters(const std::vector<reference::NamedParameter>& initial);
+
   // The same values with gradients of its own: one per thread that runs a part of the batch.
   Parameters Replica() const;
 
   const at::Tensor& values() const { return values_; }        // [P]
   const at::Tensor& gradients() const { return gradients_; }  // [P], what backward() adds to
-  // The first of the P are matrices, to which weight decay applies; the rest are vectors and
-  // convolutions.
+  // The first of the P are matrices and two-dimensional convolutions, to which weight decay
+  // applies; the rest are vectors and short convolutions.
   int64_t num_decayed() const { return num_decayed_; }
 
-  // Views of values(), in the order of ExpectedTensors, each with its gradient in gradients().
+  // Views of values(), in the order of ExpectedTensors or of `initial`, each with its gradient in
+  // gradients().
   const std::vector<reference::NamedParameter>& named() const { return named_; }
 
  private:

@@ -13,28 +13,28 @@ namespace ela::train {
 // Thread-compatible.
 class ProgressBar {
  public:
-  // `first` steps of `total` are already done. Draws to `out`, which is borrowed.
-  ProgressBar(int64_t first, int64_t total, int64_t tokens_per_step, std::FILE* out);
+  // `first` steps of `total` are already done; a step does `units_per_step` of `unit` ("tokens").
+  // Draws to `out`, which is borrowed.
+  ProgressBar(int64_t first, int64_t total, int64_t units_per_step, std::string unit,
+              std::FILE* out);
 
-  // After each step. `held_out`: bits per byte as last measured, or negative before the first
-  // measurement.
-  void Update(int64_t done, double loss, double held_out);
+  // After each step. `note`: what was last measured, shown behind the loss; may be empty.
+  void Update(int64_t done, double loss, const std::string& note);
   // Ends the line, so that what follows starts on its own.
   void Finish();
 
-  double tokens_per_second() const {
-    return tokens_per_second_;
-  }  // moving average over some 20 steps
+  double units_per_second() const { return units_per_second_; }  // moving average, some 20 steps
 
  private:
   using Time = std::chrono::steady_clock::time_point;
 
-  const int64_t total_, tokens_per_step_;
+  const int64_t total_, units_per_step_;
+  const std::string unit_;
   std::FILE* const out_;
   const bool terminal_;
   int64_t done_;
   Time last_step_, last_drawn_;
-  double tokens_per_second_ = 0;
+  double units_per_second_ = 0;
 };
 
 }  // namespace ela::train

@@ -12,8 +12,7 @@
 namespace ela::train {
 namespace {
 
-std::vector<std::pair<std::string, at::Tensor>> Buffers(const Parameters& parameters,
-                                                        const Optimizer& optimizer) {
+std::vector<NamedBuffer> Buffers(const Parameters& parameters, const Optimizer& optimizer) {
   return {{"values", parameters.values()},
           {"mean", optimizer.mean()},
           {"variance", optimizer.variance()}};
@@ -25,21 +24,41 @@ std::string TrainStatePath(const std::string& run_directory) {
   return absl::StrCat(run_directory, "/training.safetensors");
 }
 
-absl::Status SaveTrainState(const std::string& run_directory, const TrainPosition& position,
-                            const Parameters& parameters, const Optimizer& optimizer) {
+absl::Status SaveBuffers(const std::string& path, const std::vector<NamedBuffer>& buffers,
+                         const std::map<std::string, std::string>& metadata) {
   std::vector<NamedTensor> tensors;
-  for (const auto& [name, tensor] : Buffers(parameters, optimizer)) {
+  for (const NamedBuffer& buffer : buffers) {
     TensorView view;
     view.dtype = DType::kF32;
-    view.shape = {tensor.numel()};
-    view.data = tensor.const_data_ptr<float>();
-    view.num_bytes = tensor.numel() * sizeof(float);
-    tensors.push_back({name, view});
+    view.shape = {buffer.values.numel()};
+    view.data = buffer.values.const_data_ptr<float>();
+    view.num_bytes = buffer.values.numel() * sizeof(float);
+    tensors.push_back({buffer.name, view});
   }
-  return WriteSafetensors(TrainStatePath(run_directory), tensors,
-                          {{"step", absl::StrCat(position.step)},
-                           {"settings", position.settings},
-                           {"corpus_digest", position.corpus_digest}});
+  return WriteSafetensors(path, tensors, metadata);
+}
+
+absl::Status LoadBuffers(const std::string& path, const std::vector<NamedBuffer>& buffers) {
+  ELA_ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(path));
+  for (const NamedBuffer& buffer : buffers) {
+    const auto found = file->tensors().find(buffer.name);
+    if (found == file->tensors().end() || found->second.dtype != DType::kF32 ||
+        found->second.num_elements() != buffer.values.numel()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": \"", buffer.name, "\" is not F32 with ", buffer.values.numel(), " elements"));
+    }
+    std::memcpy(buffer.values.mutable_data_ptr(), found->second.data,
+                buffer.values.numel() * sizeof(float));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SaveTrainState(const std::string& run_directory, const TrainPosition& position,
+                            const Parameters& parameters, const Optimizer& optimizer) {
+  return SaveBuffers(TrainStatePath(run_directory), Buffers(parameters, optimizer),
+                     {{"step", absl::StrCat(position.step)},
+                      {"settings", position.settings},
+                      {"corpus_digest", position.corpus_digest}});
 }
 
 absl::StatusOr<TrainPosition> LoadTrainPosition(const std::string& run_directory) {
@@ -60,18 +79,7 @@ absl::StatusOr<TrainPosition> LoadTrainPosition(const std::string& run_directory
 
 absl::Status LoadTrainState(const std::string& run_directory, const Parameters& parameters,
                             const Optimizer& optimizer) {
-  const std::string path = TrainStatePath(run_directory);
-  ELA_ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(path));
-  for (const auto& [name, tensor] : Buffers(parameters, optimizer)) {
-    const auto found = file->tensors().find(name);
-    if (found == file->tensors().end() || found->second.dtype != DType::kF32 ||
-        found->second.num_elements() != tensor.numel()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": \"", name, "\" is not F32 with ", tensor.numel(), " elements"));
-    }
-    std::memcpy(tensor.mutable_data_ptr(), found->second.data, tensor.numel() * sizeof(float));
-  }
-  return absl::OkStatus();
+  return LoadBuffers(TrainStatePath(run_directory), Buffers(parameters, optimizer));
 }
 
 }  // namespace ela::train

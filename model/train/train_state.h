@@ -4,7 +4,9 @@
 #define ELA_MODEL_TRAIN_TRAIN_STATE_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -27,6 +29,16 @@ absl::Status SaveTrainState(const std::string& run_directory, const TrainPositio
 
 // Reads the position alone. Errors: kNotFound, kInvalidArgument, kDataLoss.
 absl::StatusOr<TrainPosition> LoadTrainPosition(const std::string& run_directory);
+
+// The same for a trainer with other buffers: flat float32 tensors by name, and the file's metadata.
+struct NamedBuffer {
+  std::string name;
+  at::Tensor values;  // [n], contiguous
+};
+absl::Status SaveBuffers(const std::string& path, const std::vector<NamedBuffer>& buffers,
+                         const std::map<std::string, std::string>& metadata);
+// Fills the buffers. Errors: kNotFound, kInvalidArgument (absent, or another size), kDataLoss.
+absl::Status LoadBuffers(const std::string& path, const std::vector<NamedBuffer>& buffers);
 
 // Fills `parameters` and `optimizer`, which were made from the same settings. Errors as above.
 absl::Status LoadTrainState(const std::string& run_directory, const Parameters& parameters,

@@ -1,0 +1,137 @@
+#include "model/train/detector/data_folder.h"
+
+#include <set>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/model/temporary_directory.h"
+#include "tests/model/train_detector/picture_folder.h"
+
+namespace ela::train {
+namespace {
+
+using testing::HasSubstr;
+
+class DataFolderTest : public testing::Test {
+ protected:
+  absl::StatusOr<TrainingData> Read(const std::string& data) {
+    DataOptions options;
+    options.data = data;
+    return ReadTrainingData(options);
+  }
+  void ExpectSplit(size_t training, size_t validation) {
+    const auto data = Read(directory_.path());
+    ASSERT_TRUE(data.ok()) << data.status();
+    EXPECT_EQ(data->training.images.size(), training);
+    EXPECT_EQ(data->validation.images.size(), validation);
+    EXPECT_EQ(data->training.class_names, (std::vector<std::string>{"class0", "class1"}));
+    EXPECT_EQ(data->validation.class_names, data->training.class_names);
+    for (const LabelledImage& image : data->training.images) EXPECT_EQ(image.boxes.size(), 1u);
+    for (const LabelledImage& image : data->validation.images) EXPECT_EQ(image.boxes.size(), 1u);
+  }
+  TemporaryDirectory directory_;
+};
+
+TEST_F(DataFolderTest, VocLists) {
+  WriteVoc(directory_.path(), 4, 3, 2);
+  ExpectSplit(4, 3);
+}
+
+TEST_F(DataFolderTest, VocFoldersSideBySide) {
+  WriteFolder(directory_ / "train", 0, 4, 2);
+  WriteFolder(directory_ / "valid", 4, 3, 2);
+  ExpectSplit(4, 3);
+}
+
+TEST_F(DataFolderTest, CocoFilesWithImageFolders) {
+  WriteCoco(directory_ / "annotations/instances_train2017.json", directory_ / "train2017", 0, 4, 2);
+  WriteCoco(directory_ / "annotations/instances_val2017.json", directory_ / "val2017", 4, 3, 2);
+  ExpectSplit(4, 3);
+}
+
+TEST_F(DataFolderTest, CocoFilesWithImagesBelowImages) {
+  WriteCoco(directory_ / "annotations/train.json", directory_ / "images/train", 0, 4, 2);
+  WriteCoco(directory_ / "annotations/val.json", directory_ / "images/val", 4, 3, 2);
+  ExpectSplit(4, 3);
+}
+
+TEST_F(DataFolderTest, CocoFilesBesideTheirPictures) {
+  WriteCoco(directory_ / "train/_annotations.coco.json", directory_ / "train", 0, 4, 2);
+  WriteCoco(directory_ / "valid/_annotations.coco.json", directory_ / "valid", 4, 3, 2);
+  ExpectSplit(4, 3);
+}
+
+TEST_F(DataFolderTest, OneFolderIsSplitBySeed) {
+  WriteFolder(directory_.path(), 0, 20, 2);
+  ExpectSplit(17, 3);
+  const auto held_out = [&](uint64_t seed) {
+    DataOptions options;
+    options.data = directory_.path();
+    options.seed = seed;
+    const TrainingData data = *ReadTrainingData(options);
+    EXPECT_THAT(data.note, HasSubstr("3 of the training pictures are held out"));
+    std::set<std::string> names;
+    for (const LabelledImage& image : data.validation.images) names.insert(image.name);
+    return names;
+  };
+  EXPECT_EQ(held_out(1), held_out(1));
+  EXPECT_NE(held_out(1), held_out(2));
+}
+
+TEST_F(DataFolderTest, OneCocoFileIsSplitBySeed) {
+  WriteCoco(directory_ / "labels.json", directory_ / "images", 0, 20, 2);
+  const auto data = Read(directory_ / "labels.json");
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->training.images.size(), 17u);
+  EXPECT_EQ(data->validation.images.size(), 3u);
+}
+
+TEST_F(DataFolderTest, ATestSplitIsNeverTrainedOnOrHeldOut) {
+  WriteFolder(directory_ / "train", 0, 10, 2);
+  WriteFolder(directory_ / "test", 10, 5, 2);
+  const auto data = Read(directory_.path());
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->training.images.size() + data->validation.images.size(), 10u);
+}
+
+TEST_F(DataFolderTest, ClassesAreMappedByNameAndOthersRejected) {
+  WriteCoco(directory_ / "train.json", directory_ / "images", 0, 6, 3);
+  const auto dataset = ReadSplit(directory_ / "train.json", "", {"class2", "class0"});
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  EXPECT_EQ(dataset->class_names, (std::vector<std::string>{"class2", "class0"}));
+  EXPECT_EQ(dataset->category_ids, (std::vector<int64_t>{9, 7}));
+  ASSERT_EQ(dataset->images.size(), 6u);
+  EXPECT_EQ(dataset->images[0].boxes[0].class_id, 1);
+  EXPECT_TRUE(dataset->images[1].boxes.empty());
+  EXPECT_EQ(dataset->images[2].boxes[0].class_id, 0);
+  EXPECT_EQ(dataset->problems.size(), 2u);
+}
+
+TEST_F(DataFolderTest, AnAbsentSplitNamesWhatIsThere) {
+  WriteFolder(directory_ / "train", 0, 2, 2);
+  const absl::Status status = ReadSplit(directory_.path(), "test", {}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(status.message()),
+              testing::AllOf(HasSubstr("no split 'test'"), HasSubstr("the folder holds: train")));
+  EXPECT_EQ(ReadSplit(directory_ / "none", "test", {}).status().code(),
+            absl::StatusCode::kNotFound);
+  directory_.Write("a.txt", "x");
+  EXPECT_THAT(std::string(ReadSplit(directory_ / "a.txt", "", {}).status().message()),
+              HasSubstr("neither a folder nor a COCO .json file"));
+}
+
+TEST_F(DataFolderTest, OnePictureOrNoBoxIsRefused) {
+  WriteFolder(directory_ / "one", 0, 1, 1);
+  EXPECT_THAT(std::string(Read(directory_ / "one").status().message()), HasSubstr("one picture"));
+  WriteFolder(directory_ / "bare", 0, 2, 1);
+  for (const char* name : {"/p0.xml", "/p1.xml"}) {
+    WriteFile((directory_ / "bare") + name,
+              "<annotation><size><width>96</width><height>64</height></size></annotation>");
+  }
+  EXPECT_THAT(std::string(Read(directory_ / "bare").status().message()),
+              HasSubstr("no usable box in 2 pictures"));
+}
+
+}  // namespace
+}  // namespace ela::train
