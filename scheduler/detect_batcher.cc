@@ -136,6 +136,11 @@ absl::Status DetectBatcher::Replace(uint64_t caller, std::unique_ptr<DetectTask>
   return status;
 }
 
+bool DetectBatcher::HasWaiting(uint64_t caller) const {
+  absl::MutexLock lock(&mutex_);
+  return queue_.RoomOf(caller).pictures > 0;
+}
+
 std::vector<std::unique_ptr<DetectTask>> DetectBatcher::Withdraw(uint64_t caller) {
   std::vector<std::unique_ptr<DetectTask>> tasks;
   absl::MutexLock lock(&mutex_);

@@ -64,6 +64,9 @@ class DetectBatcher {
   absl::Status Replace(uint64_t caller, std::unique_ptr<DetectTask>& task,
                        std::vector<std::unique_ptr<DetectTask>>* replaced);
 
+  // Whether Replace would replace something, if no worker is quicker.
+  bool HasWaiting(uint64_t caller) const;
+
   // Takes back what no worker has touched; those tasks hear nothing.
   std::vector<std::unique_ptr<DetectTask>> Withdraw(uint64_t caller);
 

@@ -14,8 +14,8 @@ namespace ela {
 namespace {
 
 constexpr char kDescription[] =
-    "Serves ELA language models over gRPC (ela.v1.Generation, ela.v1.Models, grpc.health.v1,\n"
-    "reflection) and metrics for Prometheus.";
+    "Serves ELA language models and detectors over gRPC (ela.v1.Generation, ela.v1.Detection,\n"
+    "ela.v1.Models, grpc.health.v1, reflection) and metrics for Prometheus.";
 
 constexpr char kExamples[] = R"(
 Examples:

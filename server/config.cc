@@ -48,6 +48,19 @@ constexpr Setting kSettings[] = {
     {"max_streams", &ServerConfig::max_streams, 1, kMaxInt32, "calls at once on one connection"},
     {"stream_buffer_tokens", &ServerConfig::stream_buffer_tokens, 1, 1 << 20,
      "tokens kept for a slow reader before its sequence pauses"},
+    {"max_images", &ServerConfig::max_images, 1, 4096, "pictures of one Detect"},
+    {"max_image_bytes", &ServerConfig::max_image_bytes, 1, kMaxInt32,
+     "bytes of one picture, compressed or raw"},
+    {"max_image_side", &ServerConfig::max_image_side, 1, 65535, "pixels of a picture's side"},
+    {"max_image_pixels", &ServerConfig::max_image_pixels, 1, kMaxInt32,
+     "pixels of one picture, and of all that are being decoded at once"},
+    {"max_request_pixels", &ServerConfig::max_request_pixels, 1, 1e15,
+     "pixels of all pictures of one Detect"},
+    {"max_queued_images", &ServerConfig::max_queued_images, 1, 1 << 20,
+     "pictures of one detector that may wait or be under way"},
+    {"max_queued_image_bytes", &ServerConfig::max_queued_image_bytes, 1, 1e15, "bytes of those"},
+    {"batch_wait_seconds", &ServerConfig::batch_wait_seconds, 0, 1,
+     "time that a picture waits for its batch to fill, with detectors that want batches"},
     {"step_tokens", &ServerConfig::step_tokens, 1, 1 << 16,
      "tokens of one step over all sequences"},
     {"prefill_chunk", &ServerConfig::prefill_chunk, 1, 1 << 20,
@@ -307,6 +320,11 @@ absl::Status CompleteConfig(ServerConfig* config) {
     problems.push_back(absl::StrCat("prefill_chunk is ", config->prefill_chunk,
                                     ", it must fit in a step: step_tokens is ",
                                     config->step_tokens));
+  }
+  if (config->max_images > config->max_queued_images) {
+    problems.push_back(absl::StrCat("max_images is ", config->max_images,
+                                    ", all must find room at once: max_queued_images is ",
+                                    config->max_queued_images));
   }
   if (config->log_level != "debug" && config->log_level != "info" && config->log_level != "warn" &&
       config->log_level != "error") {

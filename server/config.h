@@ -37,6 +37,14 @@ struct ServerConfig {
   int64_t max_message_bytes = 16 << 20;
   int64_t max_streams = 1024;
   int64_t stream_buffer_tokens = 256;
+  int64_t max_images = 64;
+  int64_t max_image_bytes = 16 << 20;
+  int64_t max_image_side = 16384;
+  int64_t max_image_pixels = 40'000'000;
+  int64_t max_request_pixels = 160'000'000;
+  int64_t max_queued_images = 256;
+  int64_t max_queued_image_bytes = 256 << 20;
+  double batch_wait_seconds = 0.002;
   int64_t step_tokens = 256;
   int64_t prefill_chunk = 128;
   double drain_seconds = 20;

@@ -1,11 +1,13 @@
-// ela-server. The only file of this folder that names the concrete worker.
+// ela-server. The only file of this folder that names the concrete worker and detector.
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,8 +18,11 @@
 #include "model/language/worker_factory.h"
 #include "model/status_macros.h"
 #include "model/tokenizer.h"
+#include "model/vision/cpu_detector.h"
+#include "model/vision/detector_config.h"
 #include "server/command_line.h"
 #include "server/metrics_endpoint.h"
+#include "server/served_detector.h"
 #include "server/served_model.h"
 #include "server/server.h"
 #include "server/shutdown_signal.h"
@@ -28,6 +33,12 @@ namespace ela {
 namespace {
 
 constexpr int kCannotStart = 2;
+constexpr char kDetectorType[] = "yolo_lat";
+
+struct Loaded {
+  std::vector<ModelParts> models;
+  std::vector<DetectorParts> detectors;
+};
 
 absl::StatusOr<ModelParts> LoadModel(const ModelOptions& options, const ServerConfig& config) {
   ModelParts parts;
@@ -50,17 +61,50 @@ absl::StatusOr<ModelParts> LoadModel(const ModelOptions& options, const ServerCo
   return parts;
 }
 
-absl::StatusOr<std::vector<ModelParts>> LoadModels(const ServerConfig& config) {
-  std::vector<ModelParts> models;
-  for (const ModelOptions& options : config.models) {
-    absl::StatusOr<ModelParts> parts = LoadModel(options, config);
-    if (!parts.ok()) {
-      return absl::Status(parts.status().code(),
-                          absl::StrCat("model ", options.name, ": ", parts.status().message()));
-    }
-    models.push_back(*std::move(parts));
+// A lane for each thread: on a CPU a picture stays on one core, see scheduler/detect_batcher.h.
+absl::StatusOr<DetectorParts> LoadDetector(const ModelOptions& options,
+                                           const ServerConfig& config) {
+  constexpr int64_t kMaxLanes = 64;
+  const int64_t cores = std::max<int64_t>(1, std::thread::hardware_concurrency());
+  CpuDetectorOptions detector;
+  detector.num_lanes =
+      static_cast<int32_t>(std::min(config.threads > 0 ? config.threads : cores, kMaxLanes));
+  DetectorParts parts;
+  parts.name = options.name;
+  ELA_ASSIGN_OR_RETURN(parts.detector, CreateCpuDetector(options.directory, detector));
+  const DetectorInfo& info = parts.detector->Info();
+  spdlog::info(
+      "detector={} directory={} variant={} classes={} input={}x{} weight_bytes={} lanes={} "
+      "device={} numerics={} fingerprint={}",
+      options.name, options.directory, info.variant, info.class_names.size(), info.input_width,
+      info.input_height, info.weight_bytes, info.num_lanes, info.device, info.numerics_id,
+      info.model_fingerprint);
+  return parts;
+}
+
+// What kind a model is, its directory says.
+absl::Status Load(const ModelOptions& options, const ServerConfig& config, Loaded* loaded) {
+  ELA_ASSIGN_OR_RETURN(const std::string type, ReadModelType(options.directory));
+  if (type == kDetectorType) {
+    ELA_ASSIGN_OR_RETURN(DetectorParts parts, LoadDetector(options, config));
+    loaded->detectors.push_back(std::move(parts));
+  } else {
+    ELA_ASSIGN_OR_RETURN(ModelParts parts, LoadModel(options, config));
+    loaded->models.push_back(std::move(parts));
   }
-  return models;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Loaded> LoadModels(const ServerConfig& config) {
+  Loaded loaded;
+  for (const ModelOptions& options : config.models) {
+    const absl::Status status = Load(options, config, &loaded);
+    if (!status.ok()) {
+      return absl::Status(status.code(),
+                          absl::StrCat("model ", options.name, ": ", status.message()));
+    }
+  }
+  return loaded;
 }
 
 absl::Status Announce(const std::string& line, const std::string& ready_file) {
@@ -76,8 +120,9 @@ absl::Status Announce(const std::string& line, const std::string& ready_file) {
 
 // Serves until a signal, then drains.
 absl::Status Serve(const ServerConfig& config, ShutdownSignal& signal) {
-  ELA_ASSIGN_OR_RETURN(std::vector<ModelParts> models, LoadModels(config));
-  ELA_ASSIGN_OR_RETURN(const auto server, Server::Start(config, std::move(models)));
+  ELA_ASSIGN_OR_RETURN(Loaded loaded, LoadModels(config));
+  ELA_ASSIGN_OR_RETURN(const auto server, Server::Start(config, std::move(loaded.models),
+                                                        std::move(loaded.detectors)));
   std::string ready = absl::StrCat("ready listen=", server->address());
   if (!config.metrics_listen.empty()) {
     auto endpoint = MetricsEndpoint::Start(config.metrics_listen, server->metrics());

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "model/status_macros.h"
+#include "server/detect_convert.h"
 #include "server/unary_call.h"
 
 namespace ela {
@@ -79,12 +80,15 @@ grpc::ServerUnaryReactor* ModelService::List(grpc::CallbackServerContext*,
                                              const v1::ListModelsRequest*,
                                              v1::ListModelsResponse* response) {
   return UnaryCall::Begin(metrics_, Method::kList, nullptr, [=] {
-    for (const auto& model : models_.all()) {
+    const auto add = [response](const std::string& name, v1::ModelSummary::Kind kind) {
       v1::ModelSummary* summary = response->add_models();
-      summary->set_name(model->card().name);
-      summary->set_kind(v1::ModelSummary::KIND_LANGUAGE);
+      summary->set_name(name);
+      summary->set_kind(kind);
       summary->set_ready(true);  // a server serves once all its models are loaded
-    }
+    };
+    for (const auto& model : models_.all())
+      add(model->card().name, v1::ModelSummary::KIND_LANGUAGE);
+    for (const auto& one : detectors_.all()) add(one->card().name, v1::ModelSummary::KIND_DETECTOR);
     return absl::OkStatus();
   });
 }
@@ -93,6 +97,13 @@ grpc::ServerUnaryReactor* ModelService::Describe(grpc::CallbackServerContext*,
                                                  const v1::DescribeModelRequest* request,
                                                  v1::DescribeModelResponse* response) {
   return UnaryCall::Begin(metrics_, Method::kDescribe, nullptr, [=]() -> absl::Status {
+    const absl::StatusOr<ServedDetector*> detector = detectors_.Find(request->model());
+    if (detector.ok() && (!request->model().empty() || models_.all().empty())) {
+      response->set_name((*detector)->card().name);
+      response->set_kind(v1::ModelSummary::KIND_DETECTOR);
+      DescribeDetector((*detector)->card(), response->mutable_detector());
+      return absl::OkStatus();
+    }
     ELA_ASSIGN_OR_RETURN(ServedModel * model, models_.Find(request->model()));
     response->set_name(model->card().name);
     response->set_kind(v1::ModelSummary::KIND_LANGUAGE);

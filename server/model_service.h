@@ -2,16 +2,17 @@
 #define ELA_SERVER_MODEL_SERVICE_H_
 
 #include "ela/v1/model.grpc.pb.h"
+#include "server/served_detector.h"
 #include "server/served_model.h"
 #include "server/server_metrics.h"
 
 namespace ela {
 
-// ela.v1.Models. Thread-safe. Borrows both.
+// ela.v1.Models: language models first, then detectors. Thread-safe. Borrows all three.
 class ModelService final : public v1::Models::CallbackService {
  public:
-  ModelService(const ModelMap& models, ServerMetrics& metrics)
-      : models_(models), metrics_(metrics) {}
+  ModelService(const ModelMap& models, const DetectorMap& detectors, ServerMetrics& metrics)
+      : models_(models), detectors_(detectors), metrics_(metrics) {}
 
   grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
                                  const v1::ListModelsRequest* request,
@@ -22,6 +23,7 @@ class ModelService final : public v1::Models::CallbackService {
 
  private:
   const ModelMap& models_;
+  const DetectorMap& detectors_;
   ServerMetrics& metrics_;
 };
 

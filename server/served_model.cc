@@ -78,11 +78,15 @@ absl::StatusOr<ServedModel*> ModelMap::Find(const std::string& name) const {
   if (name.empty() && !models_.empty()) return models_.front().get();
   auto found = by_name_.find(name);
   if (found != by_name_.end()) return found->second;
+  if (name.empty()) {
+    return WithReason(absl::NotFoundError("this server has no language model"), "MODEL_NOT_FOUND");
+  }
   const auto name_of = [](std::string* out, const auto& entry) { out->append(entry.first); };
-  return WithReason(absl::NotFoundError(absl::StrCat("no model is named \"", Shortened(name),
-                                                     "\"; this server has ",
-                                                     absl::StrJoin(by_name_, ", ", name_of))),
-                    "MODEL_NOT_FOUND");
+  return WithReason(
+      absl::NotFoundError(absl::StrCat(
+          "no model is named \"", Shortened(name), "\"; this server has ",
+          by_name_.empty() ? "no language model" : absl::StrJoin(by_name_, ", ", name_of))),
+      "MODEL_NOT_FOUND");
 }
 
 }  // namespace ela

@@ -19,6 +19,7 @@ namespace ela {
 namespace {
 
 constexpr char kGenerationName[] = "ela.v1.Generation";
+constexpr char kDetectionName[] = "ela.v1.Detection";
 constexpr char kModelsName[] = "ela.v1.Models";
 
 // What finished streams get to reach their clients before the rest is cut off.
@@ -73,14 +74,18 @@ Server::Server(const ServerConfig& config)
       delivery_(kDeliveryPace),
       house_{models_,   *metrics_,   config_.tenants,
              delivery_, tokenizing_, static_cast<size_t>(config_.stream_buffer_tokens)},
+      detect_house_{detectors_, *metrics_, config_.tenants, detect_streams_},
       generation_service_(house_),
-      model_service_(models_, *metrics_) {}
+      detection_service_(detect_house_),
+      model_service_(models_, detectors_, *metrics_) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config,
-                                                      std::vector<ModelParts> models) {
+                                                      std::vector<ModelParts> models,
+                                                      std::vector<DetectorParts> detectors) {
   UsePlugins();
   std::unique_ptr<Server> server(new Server(config));
   ELA_RETURN_IF_ERROR(server->AddModels(std::move(models)));
+  ELA_RETURN_IF_ERROR(server->AddDetectors(std::move(detectors)));
   ELA_RETURN_IF_ERROR(server->Listen());
   server->SetServing(true);
   return server;
@@ -98,11 +103,22 @@ absl::Status Server::AddModels(std::vector<ModelParts> models) {
   return absl::OkStatus();
 }
 
+absl::Status Server::AddDetectors(std::vector<DetectorParts> detectors) {
+  for (DetectorParts& parts : detectors) {
+    DetectMetrics& metrics = metrics_->AddDetector(parts.name, parts.detector->Info());
+    ELA_ASSIGN_OR_RETURN(auto detector,
+                         ServedDetector::Create(std::move(parts), config_, metrics, clock_));
+    detectors_.Add(std::move(detector));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Server::Listen() {
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort(config_.listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&generation_service_);
+  builder.RegisterService(&detection_service_);
   builder.RegisterService(&model_service_);
   SetArguments(config_, &builder);
   server_ = builder.BuildAndStart();
@@ -118,7 +134,7 @@ absl::Status Server::Listen() {
 
 void Server::SetServing(bool serving) {
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
-  for (const char* name : {"", kGenerationName, kModelsName}) {
+  for (const char* name : {"", kGenerationName, kDetectionName, kModelsName}) {
     health->SetServingStatus(name, serving);
   }
 }
@@ -131,8 +147,11 @@ void Server::Drain(absl::Duration grace) {
   if (server_ == nullptr) return;  // drained, or never started: the models drain themselves
   SetServing(false);
   const absl::Time deadline = absl::Now() + grace;
+  detect_streams_.EndAll();
   for (const auto& model : models_.all()) model->BeginDrain(deadline);
+  for (const auto& detector : detectors_.all()) detector->BeginDrain(deadline);
   for (const auto& model : models_.all()) model->JoinBy(deadline);
+  for (const auto& detector : detectors_.all()) detector->JoinBy(deadline);
   server_->Shutdown(absl::ToChronoTime(absl::Now() + kFlushTime));
   server_->Wait();
   server_.reset();

@@ -14,6 +14,7 @@
 #include "scheduler/clock.h"
 #include "server/config.h"
 #include "server/delivery_thread.h"
+#include "server/detection_service.h"
 #include "server/engine_stream.h"
 #include "server/generation_service.h"
 #include "server/model_service.h"
@@ -25,11 +26,12 @@ namespace ela {
 // Thread-compatible: one thread starts and drains it.
 class Server {
  public:
-  // Serves `models` on config.listen once this returns: health says SERVING. Does not open the
-  // metrics endpoint. Errors: kInvalidArgument (models that do not fit together), kUnavailable (the
-  // address cannot be bound).
+  // Serves `models` and `detectors` on config.listen once this returns: health says SERVING. Does
+  // not open the metrics endpoint. Errors: kInvalidArgument (models that do not fit together),
+  // kUnavailable (the address cannot be bound).
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerConfig& config,
-                                                       std::vector<ModelParts> models);
+                                                       std::vector<ModelParts> models,
+                                                       std::vector<DetectorParts> detectors = {});
   // Drains with no grace if Drain was not called.
   ~Server();
 
@@ -47,6 +49,7 @@ class Server {
  private:
   explicit Server(const ServerConfig& config);
   absl::Status AddModels(std::vector<ModelParts> models);
+  absl::Status AddDetectors(std::vector<DetectorParts> detectors);
   absl::Status Listen();
   void SetServing(bool serving);
 
@@ -54,9 +57,13 @@ class Server {
   const RealClock clock_;
   const std::shared_ptr<ServerMetrics> metrics_;  // shared with the metrics endpoint
   ModelMap models_;
+  DetectorMap detectors_;
+  OpenStreams detect_streams_;
   DeliveryThread delivery_, tokenizing_;  // end after the engines' threads, before the models
   const StreamHouse house_;
+  const DetectHouse detect_house_;
   GenerationService generation_service_;
+  DetectionService detection_service_;
   ModelService model_service_;
   std::string address_;
   std::unique_ptr<grpc::Server> server_;

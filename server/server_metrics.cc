@@ -10,8 +10,9 @@
 namespace ela {
 namespace {
 
-constexpr const char* kMethodNames[kNumMethods] = {"Generate",   "Score", "Tokenize",
-                                                   "Detokenize", "List",  "Describe"};
+constexpr const char* kMethodNames[kNumMethods] = {
+    "Generate", "Score",  "Tokenize",     "Detokenize",      "List",
+    "Describe", "Detect", "DetectStream", "DescribeDetector"};
 constexpr const char* kCodeNames[] = {
     "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
     "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
@@ -58,6 +59,11 @@ ModelMetrics& ServerMetrics::AddModel(const std::string& name, const WorkerInfo&
   return *models_.back();
 }
 
+DetectMetrics& ServerMetrics::AddDetector(const std::string& name, const DetectorInfo& info) {
+  detectors_.push_back(std::make_unique<DetectMetrics>(name, info));
+  return *detectors_.back();
+}
+
 void ServerMetrics::OnCall(Method method, grpc::StatusCode code, absl::Duration duration) {
   const size_t index = static_cast<size_t>(method);
   calls_[index][static_cast<size_t>(code)].Add(1);
@@ -79,6 +85,7 @@ std::vector<prometheus::MetricFamily> ServerMetrics::Collect() const {
              {{"method", kMethodNames[method]}}, durations_[method]);
   }
   for (const auto& model : models_) model->Report(&page);
+  for (const auto& detector : detectors_) detector->Report(&page);
   ReportProcess(&page);
   return page.Take();
 }

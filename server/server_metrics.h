@@ -13,13 +13,24 @@
 #include <vector>
 
 #include "model/worker.h"
+#include "server/detect_metrics.h"
 #include "server/histogram.h"
 #include "server/model_metrics.h"
 
 namespace ela {
 
-enum class Method { kGenerate, kScore, kTokenize, kDetokenize, kList, kDescribe };
-inline constexpr int kNumMethods = 6;
+enum class Method {
+  kGenerate,
+  kScore,
+  kTokenize,
+  kDetokenize,
+  kList,
+  kDescribe,
+  kDetect,
+  kDetectStream,
+  kDescribeDetector
+};
+inline constexpr int kNumMethods = 9;
 const char* NameOf(Method method);  // "Generate"
 
 class ServerMetrics : public prometheus::Collectable {
@@ -28,6 +39,8 @@ class ServerMetrics : public prometheus::Collectable {
 
   // Before the server starts; the result lives as long as this.
   ModelMetrics& AddModel(const std::string& name, const WorkerInfo& info);
+
+  DetectMetrics& AddDetector(const std::string& name, const DetectorInfo& info);
 
   // A call ended. Any thread.
   void OnCall(Method method, grpc::StatusCode code, absl::Duration duration);
@@ -39,6 +52,7 @@ class ServerMetrics : public prometheus::Collectable {
   static constexpr int kNumCodes = 17;  // grpc::StatusCode
 
   std::vector<std::unique_ptr<ModelMetrics>> models_;
+  std::vector<std::unique_ptr<DetectMetrics>> detectors_;
   std::array<std::array<Tally, kNumCodes>, kNumMethods> calls_;
   std::deque<Histogram> durations_;  // [kNumMethods]
 };

@@ -21,6 +21,11 @@ std::string Quoted(absl::string_view text) {
   return quoted + "\"";
 }
 
+// A broken promise of ours rather than of the caller.
+bool IsOurs(const absl::Status& status) {
+  return absl::IsInternal(status) || absl::IsUnknown(status) || absl::IsDataLoss(status);
+}
+
 // At debug: what an operator must know of a failed call or address the server says itself.
 void LogGrpc(gpr_log_func_args* args) {
   if (spdlog::should_log(spdlog::level::debug)) {
@@ -40,8 +45,7 @@ void StartLog(const std::string& level) {
 }
 
 void LogStreamEnd(const StreamEnd& end) {
-  const bool ours =
-      absl::IsInternal(end.status) || absl::IsUnknown(end.status) || absl::IsDataLoss(end.status);
+  const bool ours = IsOurs(end.status);
   const auto level = ours ? spdlog::level::err : spdlog::level::debug;
   if (!spdlog::should_log(level)) return;
   spdlog::log(level,
@@ -52,6 +56,17 @@ void LogStreamEnd(const StreamEnd& end) {
               end.usage.generated_tokens, absl::ToDoubleMilliseconds(end.usage.queue_time),
               absl::ToDoubleMilliseconds(end.usage.prefill_time),
               absl::ToDoubleMilliseconds(end.usage.decode_time),
+              absl::ToDoubleMilliseconds(end.duration),
+              ours ? absl::StrCat(" message=", Quoted(end.status.message())) : "");
+}
+
+void LogDetectEnd(const DetectEnd& end) {
+  const bool ours = IsOurs(end.status);
+  const auto level = ours ? spdlog::level::err : spdlog::level::debug;
+  if (!spdlog::should_log(level)) return;
+  spdlog::log(level, "request_id={} method={} model={} code={} images={} total_ms={:.3f}{}",
+              Quoted(end.request_id), std::string(end.method), Quoted(end.model),
+              absl::StatusCodeToString(end.status.code()), end.num_images,
               absl::ToDoubleMilliseconds(end.duration),
               ours ? absl::StrCat(" message=", Quoted(end.status.message())) : "");
 }

@@ -27,6 +27,18 @@ struct StreamEnd {
 // One line per request at debug; a broken promise of ours (INTERNAL, DATA_LOSS) at error.
 void LogStreamEnd(const StreamEnd& end);
 
+struct DetectEnd {
+  absl::string_view request_id;
+  absl::string_view method;
+  absl::string_view model;
+  const absl::Status& status;
+  int64_t num_images;
+  absl::Duration duration;
+};
+
+// As LogStreamEnd, for a detection call.
+void LogDetectEnd(const DetectEnd& end);
+
 }  // namespace ela
 
 #endif  // ELA_SERVER_STREAM_LOG_H_

@@ -33,7 +33,7 @@ ROOMS = {
                             r"model:ela_model_interface"],
                       theirs={"absl"}),
     "server": dict(ours=[r"server/.*", r"scheduler/.*", r"model/([^/]*|image/\w+)\.h", r"server:.*", r"scheduler:.*",
-                         r"model:.*", r"proto:.*"],
+                         r"model:.*", r"model/image:.*", r"proto:.*"],
                    theirs={"absl", "proto", "grpc", "prometheus", "spdlog", "cli11", "json", "openssl", "store"}),
     "tests": dict(ours=[r".*"], theirs=None),  # everything
     "deploy": dict(ours=[], theirs=set()),
@@ -44,7 +44,8 @@ for torch_room in ("model/reference", "model/train", "model/vision"):
 # The command draws boxes on pictures: it decodes them with the code that the server decodes them with.
 ROOMS["client/command"] = dict(ours=ROOMS["client"]["ours"] + [r"model/image/\w+\.h", r"model/image:ela_image"],
                                theirs=ROOMS["client"]["theirs"] | {"image", "draw"})
-ROOMS["server/main.cc"] = dict(ours=ROOMS["server"]["ours"] + [r"model/(language|vision)/\w+_factory\.h"],
+ROOMS["server/main.cc"] = dict(ours=ROOMS["server"]["ours"] + [r"model/language/\w+_factory\.h",
+                                                               r"model/vision/(cpu_detector|detector_config)\.h"],
                                theirs=ROOMS["server"]["theirs"])
 ROOMS["server:ela-server"] = dict(ours=ROOMS["server"]["ours"] + [r"model/(language|vision):.*"],
                                   theirs=ROOMS["server"]["theirs"])

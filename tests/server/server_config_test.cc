@@ -94,10 +94,14 @@ TEST(ServerConfigTest, RefusesContradictions) {
   config.models = {{"a", "x", 0}, {"a", "y", 0}};
   config.tenants = {{"t", 1}, {"t", 2}};
   config.prefill_chunk = 512;
+  config.max_images = 300;
   config.log_level = "loud";
   EXPECT_THAT(std::string(CompleteConfig(&config).message()),
               AllOf(HasSubstr("two models are named \"a\""), HasSubstr("two tenants"),
-                    HasSubstr("prefill_chunk is 512"), HasSubstr("log_level is \"loud\"")));
+                    HasSubstr("prefill_chunk is 512"),
+                    HasSubstr("max_images is 300, all must find room at once: max_queued_images "
+                              "is 256"),
+                    HasSubstr("log_level is \"loud\"")));
   ServerConfig empty;
   EXPECT_THAT(std::string(CompleteConfig(&empty).message()), HasSubstr("no model is named"));
 }

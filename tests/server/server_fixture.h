@@ -4,6 +4,7 @@
 #include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -59,7 +60,12 @@ class ServerTest : public testing::Test {
     parts.worker = std::move(worker);
     std::vector<ModelParts> models;
     models.push_back(std::move(parts));
-    auto server = Server::Start(config_, std::move(models));
+    Serve(std::move(models));
+  }
+
+  // With `detectors_`, if a test has put some there.
+  void Serve(std::vector<ModelParts> models) {
+    auto server = Server::Start(config_, std::move(models), std::move(detectors_));
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     channel_ = grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials());
@@ -134,22 +140,29 @@ class ServerTest : public testing::Test {
     return streamed;
   }
 
-  // The sum of a family's samples as /metrics shows them; -1 when it is not there.
-  double Metric(const std::string& name) const {
+  // The sum of a family's samples as /metrics shows them, of those with this label value unless it
+  // is empty; -1 when the family is not there.
+  double Metric(const std::string& name, const std::string& label = "") const {
     for (const auto& family : server_->metrics()->Collect()) {
       if (family.name != name) continue;
       double sum = 0;
-      for (const auto& sample : family.metric) sum += sample.counter.value + sample.gauge.value;
+      for (const auto& sample : family.metric) {
+        const bool counts =
+            label.empty() || std::any_of(sample.label.begin(), sample.label.end(),
+                                         [&label](const auto& one) { return one.value == label; });
+        if (counts) sum += sample.counter.value + sample.gauge.value;
+      }
       return sum;
     }
     return -1;
   }
 
   // Lets the other threads run until the metric has that value; fails after a generous while.
-  void AwaitMetric(const std::string& name, double value) const {
+  void AwaitMetric(const std::string& name, double value, const std::string& label = "") const {
     const absl::Time limit = absl::Now() + absl::Seconds(60);
-    while (Metric(name) != value) {
-      ASSERT_LT(absl::Now(), limit) << name << " is " << Metric(name) << ", awaited " << value;
+    while (Metric(name, label) != value) {
+      ASSERT_LT(absl::Now(), limit)
+          << name << " is " << Metric(name, label) << ", awaited " << value;
       std::this_thread::yield();
     }
   }
@@ -168,6 +181,7 @@ class ServerTest : public testing::Test {
 
   ServerConfig config_;
   FakeWorkerOptions worker_options_;
+  std::vector<DetectorParts> detectors_;
   ByteTokenizer tokenizer_;
   std::unique_ptr<Server> server_;
   FakeWorker* worker_ = nullptr;  // the server's; safe to ask once it is drained
