@@ -51,19 +51,37 @@ void Admission::Remove(const Entry& entry) {
   --num_waiting_;
 }
 
-std::optional<uint64_t> Admission::Take() {
-  Tenant* next = nullptr;
-  for (Tenant& tenant : tenants_) {
-    if (tenant.waiting.empty()) continue;
-    if (next == nullptr || tenant.virtual_time < next->virtual_time) next = &tenant;
+size_t Admission::NextTenant() const {
+  size_t next = tenants_.size();
+  for (size_t i = 0; i < tenants_.size(); ++i) {
+    if (tenants_[i].waiting.empty()) continue;
+    if (next == tenants_.size() || tenants_[i].virtual_time < tenants_[next].virtual_time) next = i;
   }
-  if (next == nullptr) return std::nullopt;
-  const Place place = *next->waiting.begin();
-  next->waiting.erase(next->waiting.begin());
+  return next;
+}
+
+std::optional<uint64_t> Admission::Take() {
+  const size_t turn = NextTenant();
+  if (turn == tenants_.size()) return std::nullopt;
+  Tenant& next = tenants_[turn];
+  const Place place = *next.waiting.begin();
+  next.waiting.erase(next.waiting.begin());
   --num_waiting_;
-  virtual_time_ = std::max(virtual_time_, next->virtual_time);
-  next->virtual_time += static_cast<double>(place.prompt_tokens) / next->weight;
+  virtual_time_ = std::max(virtual_time_, next.virtual_time);
+  next.virtual_time += static_cast<double>(place.prompt_tokens) / next.weight;
   return place.ticket;
+}
+
+bool Admission::WouldPass(const Entry& entry) const {
+  const size_t turn = NextTenant();
+  if (turn == tenants_.size()) return false;
+  if (turn == static_cast<size_t>(entry.tenant)) {
+    return *tenants_[turn].waiting.begin() < PlaceOf(entry);
+  }
+  const Tenant& own = tenants_[entry.tenant];
+  const double virtual_time =
+      own.waiting.empty() ? std::max(own.virtual_time, virtual_time_) : own.virtual_time;
+  return tenants_[turn].virtual_time < virtual_time;
 }
 
 void Admission::Charge(int32_t tenant, int64_t num_tokens) {

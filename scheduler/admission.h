@@ -7,6 +7,8 @@
 // keep requests waiting thus get tokens in proportion to their weights, however many requests one
 // of them floods in.
 //
+// Who was swapped out for another queues up again as of that moment, having paid for its prompt.
+//
 // Within a tenant: higher priority first, and one level of priority is worth one second of waiting.
 // So a request can only be passed by requests that came less than (their priority - its own)
 // seconds after it, at most 200 s: low priority waits longer, and starves never.
@@ -40,8 +42,8 @@ class Admission {
     uint64_t ticket = 0;
     int32_t tenant = 0;
     int32_t priority = 0;
-    absl::Time submitted;
-    int64_t prompt_tokens = 0;
+    absl::Time submitted;       // or, of one that was swapped out, when it came back to the queue
+    int64_t prompt_tokens = 0;  // not paid for yet
   };
 
   // Errors: kInvalidArgument (a weight that is not positive and finite, a name given twice).
@@ -55,6 +57,8 @@ class Admission {
   void Remove(const Entry& entry);
   // The ticket that goes next, out of the queue and charged for its prompt; none: nobody waits.
   std::optional<uint64_t> Take();
+  // Somebody waits who would be taken before `entry`, were it added. O(tenants).
+  bool WouldPass(const Entry& entry) const;
   // `tenant` was served `num_tokens` beyond its prompts.
   void Charge(int32_t tenant, int64_t num_tokens);
 
@@ -78,6 +82,8 @@ class Admission {
 
   explicit Admission(std::vector<Tenant> tenants) : tenants_(std::move(tenants)) {}
   static Place PlaceOf(const Entry& entry);
+  // The tenant whose turn it is; tenants_.size(): nobody waits.
+  size_t NextTenant() const;
 
   std::vector<Tenant> tenants_;  // [0]: the anonymous one; names and weights are constant
   double virtual_time_ = 0;      // of the tenant taken last, when it was taken

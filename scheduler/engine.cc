@@ -22,6 +22,12 @@ absl::Status CheckPositive(const char* option, int64_t value) {
   return absl::InvalidArgumentError(absl::StrCat(option, " is ", value, ", must be positive"));
 }
 
+absl::Status CheckEvery(const char* option, int32_t value) {
+  if (value >= 0 && value % kChunkAlignment == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      option, " is ", value, ", must be 0 or a positive multiple of ", kChunkAlignment));
+}
+
 absl::Status CheckOptions(const EngineOptions& options, const WorkerInfo& worker) {
   ELA_RETURN_IF_ERROR(CheckPositive("max_queue", options.max_queue));
   ELA_RETURN_IF_ERROR(CheckPositive("max_queue_tokens", options.max_queue_tokens));
@@ -33,6 +39,14 @@ absl::Status CheckOptions(const EngineOptions& options, const WorkerInfo& worker
         absl::StrCat("slow_reader_timeout is ", absl::FormatDuration(options.slow_reader_timeout),
                      ", must be positive"));
   }
+  if (options.snapshot_bytes < 0 || options.log_bytes < 0 || options.swap_quantum < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "snapshot_bytes is ", options.snapshot_bytes, ", log_bytes ", options.log_bytes,
+        ", swap_quantum ", options.swap_quantum, ", none may be negative"));
+  }
+  ELA_RETURN_IF_ERROR(CheckPositive("prefix_min_tokens", options.prefix_min_tokens));
+  ELA_RETURN_IF_ERROR(CheckEvery("prefix_every_tokens", options.prefix_every_tokens));
+  ELA_RETURN_IF_ERROR(CheckEvery("session_every_tokens", options.session_every_tokens));
   const auto check_room = [&worker](const char* what, int32_t value) {
     if (value >= worker.num_slots) return absl::OkStatus();
     return absl::InvalidArgumentError(
@@ -42,11 +56,6 @@ absl::Status CheckOptions(const EngineOptions& options, const WorkerInfo& worker
   ELA_RETURN_IF_ERROR(check_room("step_token_budget", options.step_token_budget));
   ELA_RETURN_IF_ERROR(check_room("the worker's max_step_tokens", worker.max_step_tokens));
   return check_room("the worker's max_step_items", worker.max_step_items);
-}
-
-Admission::Entry EntryOf(const Sequence& sequence) {
-  return {sequence.ticket, sequence.tenant, sequence.request.priority, sequence.submitted,
-          sequence.prompt_tokens()};
 }
 
 }  // namespace
@@ -72,6 +81,10 @@ Engine::Engine(const EngineOptions& options, Admission admission, Worker& worker
       inbox_(options.max_queue, options.max_queue_tokens),
       admission_(std::move(admission)),
       slots_(worker.Info().num_slots),
+      log_memory_{options.log_bytes},
+      pool_(options.snapshot_bytes, worker.Info().state_bytes, [this] { return DropSnapshot(); }),
+      prefixes_(log_memory_),
+      table_(options.new_session_id, worker.Info().segment_passes, pool_, log_memory_),
       now_(clock.Now()) {
   active_.reserve(slots_.num_slots());
   candidates_.reserve(slots_.num_slots());
@@ -81,10 +94,14 @@ Engine::Engine(const EngineOptions& options, Admission admission, Worker& worker
   observer_.OnLoad(load_);
 }
 
+// Copies that are under way end first: they borrow memory.
 Engine::~Engine() {
   DrainInbox();
-  for (auto& [ticket, sequence] : sequences_) {
-    if (sequence->finished) continue;
+  stopping_ = true;
+  while (!moving_.empty()) PollTransfers();
+  std::vector<Sequence*> left;
+  for (auto& [ticket, sequence] : sequences_) left.push_back(sequence.get());
+  for (Sequence* sequence : left) {
     Finish(*sequence, absl::UnavailableError("the engine has stopped"), FinishReason::kCancelled);
   }
 }
@@ -92,7 +109,8 @@ Engine::~Engine() {
 // --- Any thread. ---
 
 absl::StatusOr<Ticket> Engine::Submit(Request request, std::shared_ptr<TokenSink> sink) {
-  const Ticket ticket = next_ticket_++;
+  const Ticket ticket =
+      next_ticket_.fetch_add(std::clamp<int32_t>(request.num_choices, 1, kMaxChoices));
   absl::Status status = TrySubmit(ticket, std::move(request), std::move(sink));
   if (status.ok()) return ticket;
   observer_.OnRejected(status);
@@ -132,6 +150,16 @@ absl::Duration Engine::TimeToServeQueue() const {
   return std::min(kLongestRetry, std::max(kShortestRetry, absl::Seconds(seconds)));
 }
 
+void Engine::Command(SessionCommand command) {
+  if (inbox_.Post(command)) return;
+  std::visit(
+      [](auto& refused) {
+        refused.done(
+            WithRetryAfter(absl::UnavailableError("the server is shutting down"), kDefaultRetry));
+      },
+      command);
+}
+
 void Engine::Cancel(Ticket ticket, absl::Status why) {
   if (why.ok()) why = absl::CancelledError("the caller cancelled");
   inbox_.Cancel(ticket, std::move(why));
@@ -150,6 +178,7 @@ void Engine::Drain(absl::Time deadline) { inbox_.Drain(deadline); }
 bool Engine::RunOnce() {
   now_ = clock_.Now();
   DrainInbox();
+  PollTransfers();
   EndOverdue();
   const bool ended = !finished_.empty();
   Retire();
@@ -160,27 +189,43 @@ bool Engine::RunOnce() {
   const bool ended_now = !finished_.empty();
   Retire();
   ReportLoad(steps);
-  return steps || ended || ended_now;
+  return steps || ended || ended_now || !moving_.empty();
 }
 
 void Engine::DrainInbox() {
   inbox_.Take(messages_);
   drain_deadline_ = messages_.drain_deadline;
+  table_.Expire(now_);
+  for (SessionCommand& command : messages_.commands) {
+    std::visit([this](auto& c) { Execute(c); }, command);
+  }
   for (std::unique_ptr<Sequence>& sequence : messages_.submitted) Receive(std::move(sequence));
   for (const auto& [ticket, why] : messages_.cancelled) {
-    const auto found = sequences_.find(ticket);
-    if (found == sequences_.end()) continue;
-    Finish(*found->second, why, FinishReason::kCancelled);
+    for (Sequence* sequence : ChoicesOf(ticket)) Finish(*sequence, why, FinishReason::kCancelled);
   }
   for (const Ticket ticket : messages_.resumed) {
-    const auto found = sequences_.find(ticket);
-    if (found != sequences_.end()) Unpause(*found->second);
+    for (Sequence* sequence : ChoicesOf(ticket)) Unpause(*sequence);
   }
   messages_.clear();
 }
 
-void Engine::Receive(std::unique_ptr<Sequence> sequence) {
-  admission_.Add(EntryOf(*sequence));
+void Engine::Receive(std::unique_ptr<Sequence> received) {
+  Sequence& sequence = *received;
+  Adopt(std::move(received));
+  if (sequence.request.num_choices > 1) {
+    auto group = std::make_shared<ChoiceGroup>();
+    group->first_ticket = sequence.ticket;
+    group->num_choices = sequence.request.num_choices;
+    group->num_left = 1;
+    groups_.emplace(sequence.ticket, group);
+    sequence.group = std::move(group);
+  }
+  if (sequence.request.session.has_value()) return WantSession(sequence);
+  Enqueue(sequence, sequence.submitted);
+}
+
+// From here on the engine owns it and keeps its deadline.
+void Engine::Adopt(std::unique_ptr<Sequence> sequence) {
   if (sequence->request.deadline != absl::InfiniteFuture()) {
     deadlines_.emplace(sequence->request.deadline, sequence->ticket);
   }
@@ -188,49 +233,44 @@ void Engine::Receive(std::unique_ptr<Sequence> sequence) {
   sequences_.emplace(ticket, std::move(sequence));
 }
 
-void Engine::EndOverdue() {
-  while (!deadlines_.empty() && deadlines_.begin()->first <= now_) {
-    Sequence& sequence = *sequences_.at(deadlines_.begin()->second);
-    deadlines_.erase(deadlines_.begin());
-    Finish(sequence,
-           absl::DeadlineExceededError(absl::StrCat(
-               "the deadline passed ", sequence.slot < 0 ? "in the queue" : "while running",
-               ", after ", sequence.num_generated(), " of ", sequence.request.max_new_tokens,
-               " tokens")),
-           FinishReason::kCancelled);
+void Engine::Enqueue(Sequence& sequence, absl::Time since) {
+  sequence.queued = true;
+  sequence.queued_since = since;
+  admission_.Add(EntryOf(sequence));
+}
+
+Admission::Entry Engine::EntryOf(const Sequence& sequence) const {
+  return {sequence.ticket, sequence.tenant, sequence.request.priority, sequence.queued_since,
+          sequence.counted ? sequence.prompt_tokens() : 0};
+}
+
+// Those that are alive.
+std::vector<Sequence*> Engine::ChoicesOf(Ticket ticket) {
+  std::vector<Sequence*> choices;
+  const auto group = groups_.find(ticket);
+  const int32_t n = group == groups_.end() ? 1 : group->second->num_choices;
+  for (int32_t i = 0; i < n; ++i) {
+    const auto found = sequences_.find(ticket + i);
+    if (found != sequences_.end()) choices.push_back(found->second.get());
   }
-  for (Sequence* sequence : active_) {
-    if (num_paused_ == 0) break;
-    if (!sequence->paused() || now_ < sequence->paused_since + options_.slow_reader_timeout) {
-      continue;
-    }
-    Finish(*sequence,
-           absl::ResourceExhaustedError(
-               absl::StrCat("the reader has taken nothing for ",
-                            absl::FormatDuration(now_ - sequence->paused_since),
-                            ", this server allows slow_reader_timeout ",
-                            absl::FormatDuration(options_.slow_reader_timeout))),
-           FinishReason::kCancelled);
-  }
-  if (now_ < drain_deadline_) return;
-  for (auto& [ticket, sequence] : sequences_) {
-    Finish(*sequence,
-           WithRetryAfter(absl::UnavailableError("the server has shut down"), kDefaultRetry),
-           FinishReason::kCancelled);
-  }
+  return choices;
 }
 
 void Engine::Admit() {
-  while (slots_.num_free() > 0) {
+  for (;;) {
+    if (slots_.num_free() == 0 && !MakeRoom()) return;
     const std::optional<Ticket> ticket = admission_.Take();
     if (!ticket.has_value()) return;
     Sequence& sequence = *sequences_.at(*ticket);
-    inbox_.LeftQueue(sequence);
+    sequence.queued = false;
+    if (sequence.counted) inbox_.LeftQueue(sequence);
+    sequence.counted = false;
     sequence.slot = slots_.Hold();
+    sequence.slot_good = true;
+    sequence.served_since_admitted = 0;
     sequence.last_served = step_number_;
     active_.push_back(&sequence);
-    const absl::Status reset = worker_.ResetSlot(sequence.slot, sequence.request.lobe);
-    if (!reset.ok()) Finish(sequence, reset, FinishReason::kError);
+    Enter(sequence);
   }
 }
 
@@ -238,13 +278,13 @@ void Engine::Plan() {
   candidates_.clear();
   candidate_sequences_.clear();
   for (Sequence* sequence : active_) {
-    if (sequence->paused() || sequence->finished) continue;
+    if (sequence->paused() || sequence->ended || sequence->transfer != Transfer::kNone) continue;
     PlanCandidate candidate;
     candidate.slot = sequence->slot;
     candidate.decoding = sequence->decoding();
     if (!candidate.decoding) {
       candidate.position = sequence->prompt().position();
-      candidate.left_in_pass = sequence->prompt().left_in_pass();
+      candidate.left_in_pass = sequence->left_in_step();
       candidate.last_served = sequence->last_served;
     }
     candidates_.push_back(candidate);
@@ -289,9 +329,13 @@ void Engine::Deliver(StepResult& result) {
 
 void Engine::DeliverItem(Sequence& sequence, const StepItem& item, const PlannedItem& planned,
                          StepOutput& output) {
-  if (!output.status.ok()) return Finish(sequence, output.status, FinishReason::kError);
+  if (!output.status.ok()) {
+    sequence.slot_good = false;
+    return Finish(sequence, output.status, FinishReason::kError);
+  }
   SinkState sink = sequence.DeliverScores(item, output);
   sequence.Absorbed(planned.num_tokens, now_);
+  sequence.served_since_admitted += planned.num_tokens;
 
   FinishReason why = FinishReason::kNone;
   if (item.sampling != nullptr) {
@@ -299,6 +343,7 @@ void Engine::DeliverItem(Sequence& sequence, const StepItem& item, const Planned
     if (sequence.DeliverToken(output, options_.end_of_text, now_, why) == SinkState::kFull) {
       sink = SinkState::kFull;
     }
+    if (sequence.session != nullptr) sequence.session->AppendGenerated(output.sampled);
     admission_.Charge(sequence.tenant, 1);
     if (sequence.num_generated() == 1) {
       observer_.OnFirstToken(sequence.last_interval());
@@ -309,63 +354,51 @@ void Engine::DeliverItem(Sequence& sequence, const StepItem& item, const Planned
     why = FinishReason::kLength;  // max_new_tokens is 0, and the prompt is absorbed
   }
 
+  if (const uint32_t uses = UsesHere(sequence); uses != 0) TakeSnapshot(sequence, uses);
   if (why != FinishReason::kNone) return Finish(sequence, absl::OkStatus(), why);
   if (sink == SinkState::kFull) Pause(sequence);
 }
 
-void Engine::Retire() {
-  if (finished_.empty()) return;
-  active_.erase(std::remove_if(active_.begin(), active_.end(),
-                               [](const Sequence* sequence) { return sequence->finished; }),
-                active_.end());
-  for (const Sequence* sequence : finished_) {
-    if (sequence->slot >= 0) {
-      slots_.Free(sequence->slot);
-    } else {
-      admission_.Remove(EntryOf(*sequence));
-      inbox_.LeftQueue(*sequence);
-    }
-    deadlines_.erase({sequence->request.deadline, sequence->ticket});
-    sequences_.erase(sequence->ticket);
+// What the state that the slot has just reached is kept for.
+uint32_t Engine::UsesHere(Sequence& sequence) {
+  if (sequence.session != nullptr && sequence.whole()) {
+    sequence.session->NoteComputed(sequence.position());
   }
-  finished_.clear();
+  if (const SnapshotPlace* place = sequence.TakeReachedPlace()) return place->uses;
+  const int64_t every = options_.session_every_tokens;
+  if (sequence.session == nullptr || !sequence.decoding() || every == 0) return 0;
+  return (sequence.position() + 1) % every == 0 ? uint32_t{kForSession} : 0;
 }
 
 void Engine::ReportLoad(bool stepped) {
   EngineLoad load;
   load.num_waiting = admission_.num_waiting();
-  load.num_running = static_cast<int32_t>(active_.size()) - num_paused_;
-  load.num_paused = num_paused_;
+  load.num_running = static_cast<int32_t>(active_.size());
+  for (const Sequence* sequence : paused_) load.num_running -= sequence->slot >= 0 ? 1 : 0;
+  load.num_paused = static_cast<int32_t>(paused_.size());
+  load.num_swapped = num_swapped_;
   load.slots_used = slots_.num_held();
   load.slots_total = slots_.num_slots();
-  const bool changed = load.num_waiting != load_.num_waiting ||
-                       load.num_running != load_.num_running ||
-                       load.num_paused != load_.num_paused || load.slots_used != load_.slots_used;
-  if (!stepped && !changed) return;
+  load.num_sessions = table_.size();
+  load.num_prefixes = prefixes_.num_entries();
+  load.snapshot_bytes = pool_.used_bytes();
+  load.log_bytes = log_memory_.used_bytes;
+  if (!stepped && load == load_) return;
   load_ = load;
   observer_.OnLoad(load);
 }
 
 void Engine::Pause(Sequence& sequence) {
   sequence.paused_since = now_;
-  ++num_paused_;
+  paused_.push_back(&sequence);
 }
 
+// One that was swapped out meanwhile queues up for a slot.
 void Engine::Unpause(Sequence& sequence) {
   if (!sequence.paused()) return;
   sequence.paused_since = absl::InfiniteFuture();
-  --num_paused_;
-}
-
-// Tells the sink and the observer; the slot is freed by Retire, at the latest at this turn's end.
-void Engine::Finish(Sequence& sequence, const absl::Status& status, FinishReason reason) {
-  if (sequence.finished) return;
-  sequence.finished = true;
-  Unpause(sequence);
-  finished_.push_back(&sequence);
-  const Usage usage = sequence.usage(now_);
-  sequence.sink->OnFinish(status, reason, usage);
-  observer_.OnFinish(sequence.request, status, reason, usage);
+  paused_.erase(std::find(paused_.begin(), paused_.end(), &sequence));
+  if (sequence.slot < 0 && !sequence.ended) Enqueue(sequence, now_);
 }
 
 void Engine::MeasureRate(int64_t num_tokens, absl::Duration duration) {
@@ -382,17 +415,14 @@ void Engine::WaitForWork(absl::Duration limit) {
 
 absl::Time Engine::NextDeadline() const {
   absl::Time next = sequences_.empty() ? absl::InfiniteFuture() : drain_deadline_;
+  next = std::min(next, table_.next_expiry());
   if (!deadlines_.empty()) next = std::min(next, deadlines_.begin()->first);
-  if (num_paused_ == 0) return next;
-  for (const Sequence* sequence : active_) {
-    if (!sequence->paused()) continue;
+  for (const Sequence* sequence : paused_) {
     next = std::min(next, sequence->paused_since + options_.slow_reader_timeout);
   }
   return next;
 }
 
-bool Engine::Drained() const {
-  return inbox_.draining() && sequences_.empty() && inbox_.queue().num_requests == 0;
-}
+bool Engine::Drained() const { return inbox_.draining() && sequences_.empty() && inbox_.empty(); }
 
 }  // namespace ela

@@ -1,10 +1,22 @@
 // The loop that serves one model: drain the inbox, admit, plan, step, deliver, retire. One thread
-// owns all sequences, the slot table and the worker; the rest of the world sends it messages.
+// owns all sequences, sessions, snapshots, the slot table and the worker; the rest of the world
+// sends it messages.
+//
+// Sessions (docs/decisions/0008-sessions.md), from any thread:
+//   Submit with Request::session      goes on from a session; its log grows by what is absorbed and
+//                                     generated; a second call on it is kAborted, or waits in turn
+//   Command(CreateSession{...})       and ForkSession, CheckpointSession, DeleteCheckpoint,
+//                                     RewindSession, GetSession, ListSessions, UpdateSession,
+//                                     DeleteSession, ExportSession, ImportSession: each is answered
+//                                     by its `done` (scheduler/session_command.h)
+// A slot is held by what runs. What waits for a slot while others have had their quantum gets one:
+// a sequence that has had it is copied out and queues up again.
 #ifndef ELA_SCHEDULER_ENGINE_H_
 #define ELA_SCHEDULER_ENGINE_H_
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -18,12 +30,18 @@
 #include "model/worker.h"
 #include "scheduler/admission.h"
 #include "scheduler/batch_planner.h"
+#include "scheduler/choice_group.h"
 #include "scheduler/clock.h"
 #include "scheduler/engine_observer.h"
 #include "scheduler/inbox.h"
+#include "scheduler/prefix_cache.h"
 #include "scheduler/request.h"
 #include "scheduler/sequence.h"
+#include "scheduler/session_command.h"
+#include "scheduler/session_table.h"
 #include "scheduler/slot_table.h"
+#include "scheduler/snapshot_pool.h"
+#include "scheduler/token_log.h"
 
 namespace ela {
 
@@ -38,6 +56,24 @@ struct EngineOptions {
   absl::Duration slow_reader_timeout = absl::Seconds(30);  // > 0
   std::vector<TokenId> end_of_text;                        // of the model
   std::vector<TenantOptions> tenants;  // others share one anonymous tenant of weight 1
+
+  // Host memory for states outside of slots, >= 0; taken as it is needed. 0: no sessions, no
+  // swapping, no kept prefixes.
+  int64_t snapshot_bytes = int64_t{1} << 30;
+  // Host memory for tokens of sessions and of kept prefixes, >= 0.
+  int64_t log_bytes = int64_t{256} << 20;
+  // Tokens that a sequence is served before it may lose its slot to one that waits, >= 0; 0: it
+  // keeps the slot to its end.
+  int32_t swap_quantum = 256;
+  // Prompts from this length on are kept for others that begin with them, >= 1.
+  int32_t prefix_min_tokens = 64;
+  // Also kept are the states at every so many tokens of a prompt; a multiple of 16; 0: none.
+  int32_t prefix_every_tokens = 0;
+  // How far a rewind within a session has to absorb again at most, as long as memory lasts; a
+  // multiple of 16; 0: no states are kept for that.
+  int32_t session_every_tokens = 4096;
+  // Draws 128 random bits from a source that nobody can guess; engine thread. Null: no sessions.
+  std::function<SessionId()> new_session_id;
 };
 
 class Engine final {
@@ -56,9 +92,15 @@ class Engine final {
 
   // Queues a request. The sink is shared with the caller (its stream may end first) and gets
   // exactly one OnFinish if this returns a ticket, none otherwise. Errors: kInvalidArgument (names
-  // field, value, limit), kDeadlineExceeded (already past: no compute), kResourceExhausted (queue
-  // full; carries RetryAfter), kUnavailable (draining; carries RetryAfter).
+  // field, value, limit), kFailedPrecondition (keep_at), kDeadlineExceeded (already past: no
+  // compute), kResourceExhausted (queue full; carries RetryAfter), kUnavailable (draining; carries
+  // RetryAfter). What only the engine's thread can know ends the request: kNotFound (session,
+  // lobe), kAborted (session in use, or of another length), kFailedPrecondition (session of another
+  // lobe), kResourceExhausted (log_bytes), kInvalidArgument (no tokens for an empty session).
   absl::StatusOr<Ticket> Submit(Request request, std::shared_ptr<TokenSink> sink);
+
+  // Asks something of a session; errors come with the answer.
+  void Command(SessionCommand command);
 
   // The request ends with `why` (kCancelled, kDeadlineExceeded, …) and its slot is free within two
   // steps. A finished or unknown ticket is ignored.
@@ -94,6 +136,7 @@ class Engine final {
 
   // The chapters of RunOnce, in order.
   void DrainInbox();
+  void PollTransfers();
   void EndOverdue();
   void Admit();
   void Plan();
@@ -103,13 +146,69 @@ class Engine final {
   void ReportLoad(bool stepped);
 
   void Receive(std::unique_ptr<Sequence> sequence);
+  void Adopt(std::unique_ptr<Sequence> sequence);
+  void Enqueue(Sequence& sequence, absl::Time since);
   void DeliverItem(Sequence& sequence, const StepItem& item, const PlannedItem& planned,
                    StepOutput& output);
+  uint32_t UsesHere(Sequence& sequence);
   void Pause(Sequence& sequence);
   void Unpause(Sequence& sequence);
+  Admission::Entry EntryOf(const Sequence& sequence) const;
+  std::vector<Sequence*> ChoicesOf(Ticket ticket);
+
+  // --- Ends (engine_ends.cc): its outcome is known; what it leaves behind is kept; it is told. ---
   void Finish(Sequence& sequence, const absl::Status& status, FinishReason reason);
+  void Settle(Sequence& sequence);
+  void Conclude(Sequence& sequence);
+  void Tell(Sequence& sequence);
+  void TellChoice(Sequence& sequence, const Usage& usage);
   void MeasureRate(int64_t num_tokens, absl::Duration duration);
   absl::Time NextDeadline() const;
+
+  // --- Slots and the states that go in and out of them (engine_slots.cc). ---
+  void Enter(Sequence& sequence);
+  void InSlot(Sequence& sequence);
+  void BeginPlain(Sequence& sequence);
+  PrefixCache::Hit FindPrefix(const Sequence& sequence);
+  PrefixCache::Prompt PromptOf(const Sequence& sequence) const;
+  std::vector<SnapshotPlace> PlacesOf(const Sequence& sequence) const;
+  bool CopyOut(Sequence& sequence, Transfer transfer, uint32_t uses);
+  void Started(Sequence& sequence, const absl::Status& status);
+  void Moved(Sequence& sequence, const absl::Status& status);
+  void Loaded(Sequence& sequence);
+  void TakeSnapshot(Sequence& sequence, uint32_t uses);
+  void FileSnapshot(Sequence& sequence, const SnapshotRef& snapshot, uint32_t uses);
+  void MakeChoices(Sequence& first, const SnapshotRef& snapshot, int64_t start);
+  bool MakeRoom();
+  Sequence* ChooseVictim();
+  void LeaveSlot(Sequence& sequence);
+  void DropClaim(Sequence& sequence);
+  bool DropSnapshot();
+
+  // --- Sessions (engine_sessions.cc). ---
+  void WantSession(Sequence& sequence);
+  absl::Status TakeSession(Sequence& sequence, Session& session);
+  void BeginSession(Sequence& sequence);
+  void ReleaseSession(Sequence& sequence);
+  void StopWaiting(Sequence& sequence);
+  void TellErrand(Sequence& sequence);
+  std::unique_ptr<Sequence> MakeErrand(Session& session);
+  void Send(std::unique_ptr<Sequence> errand);
+  void Execute(CreateSession& command);
+  void Execute(ForkSession& command);
+  void Execute(CheckpointSession& command);
+  void Execute(DeleteCheckpoint& command);
+  void Execute(RewindSession& command);
+  void Execute(GetSession& command);
+  void Execute(ListSessions& command);
+  void Execute(UpdateSession& command);
+  void Execute(DeleteSession& command);
+  void Execute(ExportSession& command);
+  void Execute(ImportSession& command);
+  void AnswerWith(const SessionDone<SessionInfo>& done, const absl::StatusOr<Session*>& session);
+  absl::Status Rewind(RewindSession& command);
+  absl::Status Export(ExportSession& command);
+  absl::Status Import(ImportSession& command);
 
   // --- Constant after construction. ---
   const EngineOptions options_;
@@ -126,9 +225,19 @@ class Engine final {
   // --- Engine thread. ---
   Admission admission_;
   SlotTable slots_;
+  LogMemory log_memory_;
+  SnapshotPool pool_;  // before everything that holds snapshots
+  PrefixCache prefixes_;
+  SessionTable table_;
   absl::flat_hash_map<Ticket, std::unique_ptr<Sequence>> sequences_;  // all that are alive
-  std::vector<Sequence*> active_;                      // hold a slot, in order of admission
-  int32_t num_paused_ = 0;                             // among them
+  absl::flat_hash_map<Ticket, std::shared_ptr<ChoiceGroup>> groups_;  // by the first choice's
+  std::vector<Sequence*> active_;   // hold a slot, in order of admission
+  std::vector<Sequence*> moving_;   // whose slot's transfer is under way
+  std::vector<Sequence*> arrived_;  // scratch of PollTransfers
+  std::vector<Sequence*> paused_;   // whose reader is slow
+  int32_t num_leaving_ = 0;         // slots that are being copied out to be given up
+  int32_t num_swapped_ = 0;         // sequences that had a slot and have none
+  bool stopping_ = false;           // the destructor runs: nothing is kept
   std::set<std::pair<absl::Time, Ticket>> deadlines_;  // of those that have one
   absl::Time drain_deadline_ = absl::InfiniteFuture();
   std::vector<Sequence*> finished_;  // told, to be retired in this turn

@@ -16,9 +16,22 @@ namespace ela {
 struct EngineLoad {
   int32_t num_waiting = 0;  // admitted to the queue, no slot yet
   int32_t num_running = 0;  // hold a slot and take part in steps
-  int32_t num_paused = 0;   // hold a slot, their reader is slow
+  int32_t num_paused = 0;   // their reader is slow; they hold a slot until another needs it
+  int32_t num_swapped = 0;  // had a slot and wait for another, their state in a snapshot
   int32_t slots_used = 0;
   int32_t slots_total = 0;
+  int64_t num_sessions = 0;
+  int64_t num_prefixes = 0;    // kept for other prompts
+  int64_t snapshot_bytes = 0;  // host memory in use, shared states counted once
+  int64_t log_bytes = 0;       // likewise
+
+  friend bool operator==(const EngineLoad& a, const EngineLoad& b) {
+    return a.num_waiting == b.num_waiting && a.num_running == b.num_running &&
+           a.num_paused == b.num_paused && a.num_swapped == b.num_swapped &&
+           a.slots_used == b.slots_used && a.slots_total == b.slots_total &&
+           a.num_sessions == b.num_sessions && a.num_prefixes == b.num_prefixes &&
+           a.snapshot_bytes == b.snapshot_bytes && a.log_bytes == b.log_bytes;
+  }
 };
 
 struct StepFacts {

@@ -7,6 +7,7 @@
 namespace ela {
 
 void Inbox::Messages::clear() {
+  commands.clear();
   submitted.clear();
   cancelled.clear();
   resumed.clear();
@@ -35,6 +36,13 @@ absl::Status Inbox::Submit(std::unique_ptr<Sequence> sequence) {
   return absl::OkStatus();
 }
 
+bool Inbox::Post(SessionCommand& command) {
+  absl::MutexLock lock(&mutex_);
+  if (draining_) return false;
+  messages_.commands.push_back(std::move(command));
+  return true;
+}
+
 void Inbox::Cancel(Ticket ticket, absl::Status why) {
   absl::MutexLock lock(&mutex_);
   messages_.cancelled.emplace_back(ticket, std::move(why));
@@ -60,6 +68,11 @@ Inbox::Queue Inbox::queue() const {
 bool Inbox::draining() const {
   absl::MutexLock lock(&mutex_);
   return draining_;
+}
+
+bool Inbox::empty() const {
+  absl::MutexLock lock(&mutex_);
+  return messages_.empty() && queue_.num_requests == 0;
 }
 
 void Inbox::Take(Messages& messages) {

@@ -11,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "scheduler/sequence.h"
+#include "scheduler/session_command.h"
 
 namespace ela {
 
@@ -18,18 +19,21 @@ namespace ela {
 // never across a callback. The bounds of the queue are kept here too, because a request must be
 // refused on the thread that brings it: a request counts from Submit until LeftQueue.
 //
-// Messages of one kind keep their order; between kinds a batch is read as submissions,
+// Messages of one kind keep their order; between kinds a batch is read as commands, submissions,
 // cancellations, resumptions, so a cancellation never overtakes its own submission.
 //
 // Thread-safe.
 class Inbox {
  public:
   struct Messages {
+    std::vector<SessionCommand> commands;
     std::vector<std::unique_ptr<Sequence>> submitted;
     std::vector<std::pair<Ticket, absl::Status>> cancelled;
     std::vector<Ticket> resumed;
     absl::Time drain_deadline = absl::InfiniteFuture();
-    bool empty() const { return submitted.empty() && cancelled.empty() && resumed.empty(); }
+    bool empty() const {
+      return commands.empty() && submitted.empty() && cancelled.empty() && resumed.empty();
+    }
     void clear();
   };
 
@@ -46,6 +50,8 @@ class Inbox {
 
   // Errors: kUnavailable (draining), kResourceExhausted (names the limit that is reached).
   absl::Status Submit(std::unique_ptr<Sequence> sequence);
+  // False: draining; the command stays with the caller.
+  bool Post(SessionCommand& command);
   void Cancel(Ticket ticket, absl::Status why);
   void Resume(Ticket ticket);
   // Of several deadlines the earliest holds.
@@ -53,6 +59,8 @@ class Inbox {
 
   Queue queue() const;
   bool draining() const;
+  // Nothing waits and there is no message.
+  bool empty() const;
 
   // --- Engine thread. ---
 

@@ -34,13 +34,73 @@ absl::StatusOr<PromptCursor> PromptCursor::Create(int64_t num_tokens,
     return absl::OkStatus();
   };
 
-  if (lengths.empty()) ELA_RETURN_IF_ERROR(add(SegmentKind::kPrompt, num_tokens));
+  if (lengths.empty() && num_tokens > 0) ELA_RETURN_IF_ERROR(add(SegmentKind::kPrompt, num_tokens));
   for (size_t i = 0; i < lengths.size(); ++i) ELA_RETURN_IF_ERROR(add(kinds[i], lengths[i]));
   if (begin != num_tokens) {
     return absl::InvalidArgumentError(
         absl::StrCat("segment_lengths add up to ", begin, ", tokens has ", num_tokens));
   }
   return PromptCursor(std::move(segments), passes);
+}
+
+void PromptCursor::Behind(absl::Span<const Segment> past, int64_t start, bool leave_last) {
+  const int64_t past_end = past.empty() ? 0 : past.back().begin + past.back().length;
+  for (Segment& segment : segments_) segment.begin += past_end;
+  segments_.insert(segments_.begin(), past.begin(), past.end());
+  StartAt(start);
+  if (done()) return;
+  const bool shorter =
+      leave_last && (passes_ == 1 || segments_.back().kind == SegmentKind::kGenerated);
+  if (passes_ > 1) {
+    if (shorter && --segments_.back().length == 0) segments_.pop_back();
+    return;
+  }
+  const int64_t end = num_tokens() - (shorter ? 1 : 0);
+  segments_.clear();
+  index_ = 0;
+  if (end > start) segments_.push_back({SegmentKind::kPrompt, start, end - start, 0});
+}
+
+void PromptCursor::StartAt(int64_t position) {
+  ELA_CHECK(whole(), "a start lies where a state can be");
+  while (!done() && end() <= position) ++index_;
+  position_ = position;
+  if (done() || segments_[index_].begin >= position) return;
+  if (passes_ == 1) {
+    segments_[index_].length = end() - position;
+    segments_[index_].begin = position;
+  } else {
+    ELA_CHECK(segments_[index_].kind == SegmentKind::kGenerated,
+              "with several passes no sequence starts inside a prompt segment");
+  }
+}
+
+PromptCursor PromptCursor::Again(int64_t position) const {
+  std::vector<Segment> segments = segments_;
+  if (passes_ == 1) segments = {{SegmentKind::kPrompt, 0, num_tokens(), 0}};
+  PromptCursor cursor(std::move(segments), passes_);
+  cursor.StartAt(position);
+  return cursor;
+}
+
+bool PromptCursor::CanStandAt(int64_t position) const {
+  for (const Segment& segment : segments_) {
+    if (segment.kind == SegmentKind::kPrompt && segment.begin < position &&
+        position < segment.begin + segment.length) {
+      return passes_ == 1;
+    }
+  }
+  return true;
+}
+
+int64_t PromptCursor::last_prompt_end() const {
+  if (passes_ == 1) return 0;
+  int64_t last = 0;
+  for (const Segment& segment : segments_) {
+    const int64_t end = segment.begin + segment.length;
+    if (segment.kind == SegmentKind::kPrompt && end <= position_) last = end;
+  }
+  return last;
 }
 
 Segment PromptCursor::segment() const {

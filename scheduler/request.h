@@ -14,8 +14,13 @@
 #include "absl/types/span.h"
 #include "model/types.h"
 #include "model/worker.h"
+#include "scheduler/session_id.h"
 
 namespace ela {
+
+inline constexpr int32_t kMaxPriority = 100;
+inline constexpr int32_t kMaxChoices = 16;
+inline constexpr size_t kMaxKeepAt = 16;
 
 // Decides on stop strings: asked for every sampled token, in order. Engine thread only;
 // microseconds. True: generation ends with this token, which is not absorbed into the state.
@@ -32,7 +37,8 @@ enum class FinishReason { kNone, kLength, kEndOfText, kStopToken, kStopString, k
 // One sampled token with what was asked for beside it. Views are borrowed for the call.
 struct TokenEvent {
   TokenId token = 0;
-  int64_t position = 0;  // in the sequence, the prompt's tokens counted
+  int64_t position = 0;  // in the sequence: a session's past and the prompt's tokens counted
+  uint32_t choice = 0;   // [0, num_choices)
   float logprob = 0;     // of the raw distribution
   absl::Span<const TokenProbability> top;
   const Routing* routing = nullptr;  // null: not asked for
@@ -48,9 +54,12 @@ struct ScoreEvent {
   absl::Span<const Routing> routing;       // [logprobs.size()] if asked
 };
 
+// Of several choices: the prompt is counted once, what was generated is added up.
 struct Usage {
-  int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;  // of those, not computed again
+  int64_t prompt_tokens = 0;    // of this request, a session's past not counted
+  int64_t cached_tokens = 0;    // of those, taken from a kept prefix
+  int64_t session_tokens = 0;   // of the session's log before this request
+  int64_t replayed_tokens = 0;  // of those, computed again
   int64_t generated_tokens = 0;
   absl::Duration queue_time;    // Submit to the first step
   absl::Duration prefill_time;  // first step to first token (or to the end of absorbing)
@@ -71,33 +80,65 @@ class TokenSink {
   virtual ~TokenSink() = default;
   virtual SinkState OnToken(const TokenEvent& event) = 0;
   virtual SinkState OnScores(const ScoreEvent& event) = 0;
+  // One of several choices has ended well; OnFinish follows when all have. Never called for a
+  // request of one choice.
+  virtual void OnChoiceFinish(uint32_t /*choice*/, FinishReason /*reason*/) {}
   // `status` is OK for every FinishReason but kCancelled and kError.
   virtual void OnFinish(const absl::Status& status, FinishReason reason, const Usage& usage) = 0;
 };
 
+// A session (Engine::CreateSession) as the beginning of a request: it goes on behind the session's
+// last token, and the session's log grows by its prompt and by what is generated.
+struct SessionUse {
+  SessionId id;
+  bool wait = false;                  // for other requests on the session; false: kAborted at once
+  std::optional<int64_t> num_tokens;  // the log's length that the caller believes in; another:
+                                      // kAborted; none: not checked
+};
+
+// Snapshots of prompts that others with the same beginning start from (scheduler/prefix_cache.h).
+struct PrefixOptions {
+  bool no_reading = false;       // absorb everything
+  bool no_keeping = false;       // keep nothing of this prompt
+  std::vector<int64_t> keep_at;  // also at these positions of the prompt: ascending, in
+                                 // [1, tokens.size()], at most kMaxKeepAt. With several segment
+                                 // passes at segment ends and in generated segments only
+};
+
 struct Request {
-  std::string id;        // for logs; not unique
-  std::string tenant;    // "" or one of EngineOptions::tenants
-  int32_t priority = 0;  // [-100, 100]; higher goes first
+  std::string id;  // for logs; not unique
+  std::string
+      tenant;  // "" or one of EngineOptions::tenants; sees its own sessions and prefixes only
+  int32_t priority = 0;  // [-kMaxPriority, kMaxPriority]; higher goes first
   absl::Time deadline = absl::InfiniteFuture();
 
-  std::vector<TokenId> tokens;             // the prompt, at least one
+  std::optional<SessionUse> session;
+  PrefixOptions prefix;
+
+  std::vector<TokenId> tokens;             // the prompt, at least one; with a session that is not
+                                           // empty: may be none
   std::vector<int64_t> segment_lengths;    // cuts `tokens` into prompt and generated segments, in
                                            // order; empty: one prompt
   std::vector<SegmentKind> segment_kinds;  // as long as segment_lengths
-  std::string lobe;                        // a pluggable lobe; empty: the model's own
+  std::string lobe;                        // a pluggable lobe; empty: the session's, else the
+                                           // model's own
 
   int64_t max_new_tokens = 0;  // 0: absorb (and score) only
   SamplingParams sampling;
   int32_t penalty_window = 64;  // the last tokens that penalties look at
-  uint32_t choice = 0;
+  uint32_t choice = 0;          // of the random numbers; of several choices the first one's
+  int32_t num_choices = 1;  // [1, kMaxChoices]: continuations of one prompt, absorbed once (with
+                            // several segment passes: but for its last prompt segment). Not with a
+                            // session. They end together with an error if one of them does
   std::vector<TokenId> stop_tokens;  // end-of-text ids are added by the engine unless ignore_eos
   bool ignore_eos = false;
   std::unique_ptr<StopCondition> stop_condition;  // null: no stop strings
+  // With stop strings and several choices: one for each choice behind the first.
+  std::vector<std::unique_ptr<StopCondition>> more_stop_conditions;
 
-  // OnScores for tokens[1..]; the first token has nothing before it. With several segment passes,
-  // tokens that their own prompt segment lets the model see are left out: what remains are
-  // generated segments and each prompt segment's first token.
+  // OnScores for tokens[1..]; the first token has nothing before it, unless a session does. With
+  // several segment passes, tokens that their own prompt segment lets the model see are left out:
+  // what remains are generated segments and each prompt segment's first token.
   bool score_prompt = false;
   bool logits = false;       // with score_prompt: raw logits too
   int32_t top_logprobs = 0;  // [0, 20]

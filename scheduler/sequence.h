@@ -1,6 +1,7 @@
 #ifndef ELA_SCHEDULER_SEQUENCE_H_
 #define ELA_SCHEDULER_SEQUENCE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -9,12 +10,44 @@
 #include "absl/time/time.h"
 #include "model/types.h"
 #include "model/worker.h"
+#include "scheduler/batch_planner.h"
+#include "scheduler/prefix_cache.h"
 #include "scheduler/prompt_cursor.h"
 #include "scheduler/request.h"
+#include "scheduler/snapshot_pool.h"
+#include "scheduler/token_log.h"
 
 namespace ela {
 
 using Ticket = uint64_t;
+
+// Why a sequence's state is copied out at a place: bits.
+enum SnapshotUse : uint32_t {
+  kForPrefix = 1,   // others with the same beginning start from it
+  kForChoices = 2,  // the request's other choices start from it
+  kForSession = 4,  // a later rewind starts from it
+};
+
+// A place in a sequence where a step ends and the state is copied out.
+struct SnapshotPlace {
+  int64_t position = 0;
+  uint32_t uses = 0;
+};
+
+// What the slot's copy that is under way is for.
+enum class Transfer : uint8_t {
+  kNone,
+  kIn,    // the beginning, or back from being swapped out
+  kKeep,  // a snapshot; the sequence goes on
+  kOut,   // swapped out: the slot is given up
+  kEnd,   // the session's new end; the sequence has ended
+  kSave,  // the state is sealed into a blob
+  kLoad,  // a sealed state becomes the slot's
+};
+
+class Session;
+struct ChoiceGroup;
+struct SessionErrand;
 
 // A live request: what the caller wants, how far it has come, what its next step is. Built on the
 // caller's thread, then owned by the engine thread alone.
@@ -24,35 +57,100 @@ using Ticket = uint64_t;
 // a session continues from: the next prompt begins with that token.
 class Sequence {
  public:
-  // Errors: kInvalidArgument (names field, value, limit).
+  // Errors: kInvalidArgument (names field, value, limit), kFailedPrecondition (keep_at inside a
+  // prompt segment of several passes).
   static absl::StatusOr<std::unique_ptr<Sequence>> Create(Ticket ticket, Request request,
                                                           std::shared_ptr<TokenSink> sink,
                                                           absl::Time submitted,
                                                           const WorkerInfo& worker);
+  ~Sequence();
 
   // --- Constant. ---
   const Ticket ticket;
-  Request request;
+  Request request;  // `tokens`: the prompt; since BeginBehind also what is absorbed before it
   const std::shared_ptr<TokenSink> sink;  // shared with the stream, which may end first
   const absl::Time submitted;
-  int64_t prompt_tokens() const { return static_cast<int64_t>(request.tokens.size()); }
+  int64_t prompt_tokens() const { return prompt_tokens_; }
   int64_t work_tokens() const;  // the most it may cost
+  // To find a kept prefix by; null: none is looked for, and none is kept.
+  const PrefixKey* prefix_key() const { return prefix_key_.get(); }
 
   // --- The engine's notes. ---
   int32_t tenant = 0;
-  int32_t slot = -1;         // -1: waits
-  uint64_t last_served = 0;  // the step that served it last, or that admitted it
+  bool counted = true;                // in the inbox, among the requests that wait
+  bool queued = false;                // in the admission
+  absl::Time queued_since;            // and from when it counts there
+  bool begun = false;                 // its beginning is settled: session, prefix, places
+  int32_t slot = -1;                  // -1: has none
+  bool slot_good = true;              // no item failed in it
+  uint64_t last_served = 0;           // the step that served it last, or that admitted it
+  int64_t served_since_admitted = 0;  // tokens
   absl::Time paused_since = absl::InfiniteFuture();  // infinite: not paused
-  bool finished = false;                             // its sink has been told
   bool paused() const { return paused_since != absl::InfiniteFuture(); }
+
+  Transfer transfer = Transfer::kNone;
+  SnapshotRef moving;  // what the transfer reads or fills
+  uint32_t moving_uses = 0;
+  SnapshotRef parked;      // swapped out, or the beginning that others made; taken at admission
+  bool swapped = false;    // it had a slot and has none
+  bool has_claim = false;  // of the pool, for `parked`
+
+  Session* session = nullptr;  // it has the session
+  bool awaits_session = false;
+  int64_t reserved_log_bytes = 0;
+  std::shared_ptr<ChoiceGroup> group;     // shared by the choices of a request; null: there is one
+  std::unique_ptr<SessionErrand> errand;  // a command that needed a slot; null: a request
+
+  bool ended = false;  // its outcome is known: it takes part in no more steps
+  absl::Status outcome;
+  FinishReason reason = FinishReason::kNone;
+  bool told = false;  // its sink has been told
+
+  // --- Its beginning. Engine thread, before its first step. ---
+
+  // The session's.
+  void SetLobe(const std::string& lobe);
+
+  // A kept prefix or another choice's state holds the first `position` tokens.
+  void BeginAt(int64_t position);
+  // Behind a session's past, of which the first `start` tokens are absorbed. If nothing is sampled,
+  // `leave_last` keeps the last token for the next call.
+  void BeginBehind(const Session& session, int64_t start, bool leave_last);
+  // Ascending; those at or before the beginning are left out.
+  void SetPlaces(std::vector<SnapshotPlace> places);
+  // Choice `index` > 0 of the same prompt. It begins at `start`; at 0 its beginning is not settled.
+  std::unique_ptr<Sequence> MakeChoice(Ticket ticket, uint32_t index, int64_t start);
+
+  // Back in a slot that holds position() tokens.
+  void Restored() {
+    if (!decoding()) prompt_.StartAt(prompt_.position());
+  }
 
   // --- Progress. ---
   bool decoding() const { return prompt_.done(); }
   const PromptCursor& prompt() const { return prompt_; }
   int64_t num_generated() const { return num_generated_; }
+  uint32_t choice_index() const { return choice_index_; }
+  // Tokens that the slot has absorbed. REQUIRES: whole().
+  int64_t position() const {
+    return num_generated_ > 0 ? prompt_end_ + num_generated_ - 1 : prompt_.position();
+  }
+  bool whole() const { return prompt_.whole(); }
+  // The lowest position that a slot with this state can be taken back to.
+  int64_t lowest() const {
+    return std::max(position() / kChunkAlignment * kChunkAlignment, prompt_.last_prompt_end());
+  }
+  int64_t prompt_end() const { return prompt_end_; }
+  int64_t session_tokens() const { return session_tokens_; }
+  // Tokens until a step must end: the segment's end or the next place.
+  int64_t left_in_step() const;
+  // There is nothing to absorb and nothing to sample.
+  bool idle() const { return decoding() && !samples_; }
+  // The place that has just been reached, once; null: none.
+  const SnapshotPlace* TakeReachedPlace();
 
   // Its part of the next step. Views stay good until the next Absorbed or Sampled. `num_tokens`: at
-  // most prompt().left_in_pass() when prefilling, 1 when decoding.
+  // most left_in_step() when prefilling, 1 when decoding.
   StepItem NextItem(int32_t num_tokens) const;
 
   // A step begins at `now` in which it takes part.
@@ -78,13 +176,27 @@ class Sequence {
   Sequence(Ticket ticket, Request request, std::shared_ptr<TokenSink> sink, absl::Time submitted,
            PromptCursor prompt);
 
+  void MakeTargets();
+  void MakeRecent(absl::Span<const TokenId> tokens);
+
   FinishReason ReasonToEnd(TokenId token, absl::Span<const TokenId> end_of_text);
   void Remember(TokenId token);
 
   // Constant after construction.
   const bool samples_;
+  int64_t prompt_tokens_;
+  std::unique_ptr<PrefixKey> prefix_key_;
+  uint32_t choice_index_ = 0;
+  // Constant after its beginning.
+  int64_t tokens_begin_ = 0;  // position of request.tokens[0]
+  int64_t prompt_end_;
+  int64_t session_tokens_ = 0;
+  int64_t cached_tokens_ = 0;
+  int64_t computed_tokens_ = 0;   // of the session's log, computed once before
   std::vector<TokenId> targets_;  // [tokens], what follows each, -1 where nothing is scored
+  std::vector<SnapshotPlace> places_;
   // Changing.
+  size_t next_place_ = 0;
   PromptCursor prompt_;
   TokenId last_token_ = -1;
   int64_t num_generated_ = 0;

@@ -18,7 +18,6 @@ inline constexpr int kMaxStopStringBytes = 128;
 inline constexpr int kMaxStopTokenIds = 32;
 inline constexpr int kMaxRequestIdBytes = 128;
 inline constexpr int kMaxPenaltyWindow = 4096;
-inline constexpr int kMaxPriority = 100;
 
 struct ModelCard {
   std::string name;

@@ -2,6 +2,7 @@
 #define ELA_TESTS_FAKES_ENGINE_RIG_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <utility>
@@ -33,6 +34,15 @@ class EngineRig {
     if (worker_options.step_cost == absl::ZeroDuration()) {
       worker_options.step_cost = absl::Milliseconds(1);
     }
+    if (engine_options.new_session_id == nullptr) {
+      engine_options.new_session_id = [n = uint8_t{0}, m = uint8_t{0}]() mutable {
+        SessionId id;  // in an order that is not that of their making
+        if (++n == 0) ++m;
+        id.bytes[0] = static_cast<uint8_t>(n * 101);
+        id.bytes[1] = m;
+        return id;
+      };
+    }
     worker = std::make_unique<FakeWorker>(worker_options);
     auto created = Engine::Create(engine_options, *worker, observer, clock);
     ELA_CHECK(created.ok(), "the rig's options are good");
@@ -57,6 +67,27 @@ class EngineRig {
     asked.expected = worker->Expected(request, end_of_text_);
     asked.ticket = engine->Submit(std::move(request), asked.sink);
     return asked;
+  }
+
+  // Gives a command and turns the loop until it is answered.
+  // `meanwhile` is called before each turn.
+  template <typename Command>
+  auto Do(
+      Command command, const std::function<void()>& meanwhile = [] {}) {
+    using Done = decltype(command.done);
+    typename Done::argument_type answer = absl::UnknownError("no answer");
+    int num_answers = 0;
+    command.done = [&](typename Done::argument_type a) {
+      answer = std::move(a);
+      ++num_answers;
+    };
+    engine->Command(std::move(command));
+    for (int turn = 0; turn < 100000 && num_answers == 0; ++turn) {
+      meanwhile();
+      engine->RunOnce();
+    }
+    ELA_CHECK(num_answers == 1, "a command is answered once");
+    return answer;
   }
 
   // Turns the loop until it has nothing to do; false: it still had after `max_turns`.

@@ -375,6 +375,12 @@ absl::Status FakeWorker::CheckSegment(const Slot& slot, const StepItem& item) co
                     " inside segment ", slot.segment.begin, "+", slot.segment.length, " pass ",
                     slot.segment.pass);
     }
+  } else if (options_.segment_passes == 1) {
+    // Cuts do not matter: a sequence that was away may begin its segment anew where it stands.
+    if (segment.begin > slot.position || segment.pass != 0) {
+      return breach("segment ", segment.begin, " pass ", segment.pass, ", the slot's position is ",
+                    slot.position);
+    }
   } else if (segment.begin != slot.position || segment.pass != 0) {
     return breach("a segment begins with pass ", segment.pass, " at ", segment.begin,
                   ", the slot's position is ", slot.position);
