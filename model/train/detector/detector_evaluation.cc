@@ -237,11 +237,12 @@ std::string DetectionsAsJson(const EvaluationSet& set, const EvaluationResult& r
 
 absl::StatusOr<ServingThresholds> ChooseThresholds(Detector& detector, EvaluationSet& set) {
   ServingThresholds best;
-  double best_map = -1;
+  double best_sum = -3;
   for (const float iou : {0.45f, 0.5f, 0.55f, 0.6f, 0.65f, 0.7f}) {
     ELA_ASSIGN_OR_RETURN(const EvaluationResult result, set.Run(detector, EvaluationOptions(iou)));
-    if (result.figures.map <= best_map) continue;
-    best_map = result.figures.map;
+    const double sum = result.figures.map50 + result.figures.map;
+    if (sum <= best_sum) continue;
+    best_sum = sum;
     best = {BestScoreThreshold(result, static_cast<int32_t>(set.dataset().class_names.size())),
             iou};
   }

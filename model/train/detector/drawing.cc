@@ -134,10 +134,11 @@ absl::Status Canvas::WritePng(const std::string& path) const {
   return WriteFileAtomically(path, {bytes});
 }
 
-void DrawLabelledBox(const Box& box, const std::string& label, Colour colour, Canvas* canvas) {
+void DrawLabelledBox(const Box& box, double top, const std::string& label, Colour colour,
+                     Canvas* canvas) {
   constexpr double kSize = 11, kHeight = 14;
   canvas->Rectangle(box, colour, 1.5, /*dashed=*/false);
-  const double bottom = box.y0 >= kHeight ? box.y0 : box.y0 + kHeight;
+  const double bottom = box.y0 >= top + kHeight ? box.y0 : box.y0 + kHeight;
   const double width = canvas->TextWidth(label, kSize) + 4;
   canvas->Fill({box.x0, static_cast<float>(bottom - kHeight), static_cast<float>(box.x0 + width),
                 static_cast<float>(bottom)},

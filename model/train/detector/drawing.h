@@ -47,8 +47,10 @@ class Canvas {
   _cairo* cairo_;
 };
 
-// A box with its label on a filled strip above it, or inside it at the picture's upper edge.
-void DrawLabelledBox(const Box& box, const std::string& label, Colour colour, Canvas* canvas);
+// A box with its label on a filled strip above it, or inside it where that would reach above `top`,
+// the upper edge of the picture.
+void DrawLabelledBox(const Box& box, double top, const std::string& label, Colour colour,
+                     Canvas* canvas);
 
 }  // namespace ela::train
 

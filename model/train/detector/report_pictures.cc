@@ -1,6 +1,7 @@
 #include "model/train/detector/report_pictures.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -59,15 +60,27 @@ absl::Status WriteSampleSheet(const std::string& path, const DetectorConfig& mod
                               const EvaluationSet& set, const EvaluationResult& result) {
   constexpr int kColumns = 4, kRows = 3, kCell = 400, kGap = 8, kCaption = 20;
   const int count = static_cast<int>(std::min<size_t>(kColumns * kRows, set.items().size()));
-  const int columns = std::min(kColumns, count), rows = (count + kColumns - 1) / kColumns;
-  Canvas canvas(columns * (kCell + kGap) + kGap, rows * (kCell + kCaption + kGap) + kGap);
+  const auto index_of = [&](int n) { return set.items().size() * n / count; };
+  const auto scale_of = [](const LabelledImage& image) {
+    return static_cast<double>(kCell) / std::max(image.width, image.height);
+  };
+  std::vector<int> tops = {kGap};  // of the rows: each as high as its highest picture
+  for (int n = 0; n < count; n += kColumns) {
+    double highest = 0;
+    for (int i = n; i < std::min(count, n + kColumns); ++i) {
+      const LabelledImage& image = set.items()[index_of(i)].image;
+      highest = std::max(highest, image.height * scale_of(image));
+    }
+    tops.push_back(tops.back() + kCaption + kGap + static_cast<int>(std::ceil(highest)));
+  }
+  Canvas canvas(std::min(kColumns, count) * (kCell + kGap) + kGap, tops.back());
   for (int n = 0; n < count; ++n) {
-    const size_t index = set.items().size() * n / count;
+    const size_t index = index_of(n);
     const LabelledImage& labels = set.items()[index].image;
     ELA_ASSIGN_OR_RETURN(const LabelledPicture picture, LoadLabelledPicture(labels, kCell, kCell));
-    const double scale = static_cast<double>(kCell) / std::max(labels.width, labels.height);
+    const double scale = scale_of(labels);
     const double left = kGap + (n % kColumns) * (kCell + kGap);
-    const double top = kGap + kCaption + (n / kColumns) * (kCell + kCaption + kGap);
+    const double top = tops[n / kColumns] + kCaption;
     const auto placed = [&](double x0, double y0, double x1, double y1) {
       return Box{static_cast<float>(left + x0 * scale), static_cast<float>(top + y0 * scale),
                  static_cast<float>(left + x1 * scale), static_cast<float>(top + y1 * scale)};
@@ -81,7 +94,7 @@ absl::Status WriteSampleSheet(const std::string& path, const DetectorConfig& mod
     for (const CocoDetection& found : result.images[index].detections) {
       if (found.score < model.score_threshold) continue;
       const CocoBox& box = found.box;
-      DrawLabelledBox(placed(box.x, box.y, box.x + box.width, box.y + box.height),
+      DrawLabelledBox(placed(box.x, box.y, box.x + box.width, box.y + box.height), top,
                       absl::StrFormat("%s %.2f", model.class_names[found.class_id], found.score),
                       ColourOf(found.class_id), &canvas);
     }
