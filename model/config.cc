@@ -2,6 +2,8 @@
 
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -41,25 +43,48 @@ absl::string_view NameOf(const Word<T> (&words)[N], T value) {
   return {};
 }
 
-void ReadLobe(JsonObject& reader, std::vector<std::string>* problems, LanguageConfig* config) {
+// hidden_size: 0 where it is not known.
+std::optional<LobeConfig> ReadLobe(JsonObject& reader, std::vector<std::string>* problems,
+                                   int64_t hidden_size) {
   const json* value = reader.Find("memory_lobe");
-  if (value == nullptr || value->is_null()) return;
+  if (value == nullptr || value->is_null()) return std::nullopt;
   if (!value->is_object()) {
     reader.Problem("memory_lobe",
                    absl::StrCat("must be null or an object, not ", TypeName(*value)));
-    return;
+    return std::nullopt;
   }
   LobeConfig lobe;
   JsonObject nested(*value, "memory_lobe.", problems);
   nested.OneOf("mode", kLobeModes, &lobe.mode);
   nested.OneOf("kernel", kKernels, &lobe.kernel);
-  if (nested.Integer("heads", false, 1, 1 << 16, &lobe.heads) && config->hidden_size > 0 &&
-      config->hidden_size % lobe.heads != 0) {
+  if (nested.Integer("heads", false, 1, 1 << 16, &lobe.heads) && hidden_size > 0 &&
+      hidden_size % lobe.heads != 0) {
     nested.Problem("heads", absl::StrCat("is ", lobe.heads, ", which does not divide hidden_size ",
-                                         config->hidden_size));
+                                         hidden_size));
   }
   nested.ReportUnknownKeys();
-  config->memory_lobe = lobe;
+  return lobe;
+}
+
+nlohmann::ordered_json LobeJson(const LobeConfig& lobe) {
+  return {{"mode", std::string(Name(lobe.mode))},
+          {"heads", lobe.heads},
+          {"kernel", std::string(Name(lobe.kernel))}};
+}
+
+void CheckType(JsonObject& reader, absl::string_view what, absl::string_view wanted) {
+  const json* type = reader.Find("model_type");
+  if (type == nullptr) {
+    reader.Problem("model_type", absl::StrCat("is missing; ", what, " says \"", wanted, "\""));
+  } else if (*type != std::string(wanted)) {
+    reader.Problem("model_type", absl::StrCat("is ", type->dump(), ", not \"", wanted, "\""));
+  }
+}
+
+absl::Status ProblemsOf(std::vector<std::string> problems, absl::string_view origin) {
+  if (problems.empty()) return absl::OkStatus();
+  for (std::string& problem : problems) problem = absl::StrCat(origin, ": ", problem);
+  return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));
 }
 
 void ReadTokenIds(JsonObject& reader, LanguageConfig* config) {
@@ -118,6 +143,13 @@ void CheckTogether(JsonObject& reader, const LanguageConfig& config, bool residu
   }
 }
 
+void AppendLobe(const LanguageConfig& config, int layer, std::vector<TensorSpec>* out) {
+  for (absl::string_view matrix : {"Q", "K", "V"}) {
+    out->push_back({absl::StrCat("decoder_layers.", layer, ".lob.", matrix, ".weight"),
+                    {config.hidden_size, config.hidden_size}});
+  }
+}
+
 void AppendLayer(const LanguageConfig& config, int layer, std::vector<TensorSpec>* out) {
   const int64_t d = config.hidden_size;
   const int64_t h = config.moe_intermediate_size;
@@ -151,11 +183,7 @@ void AppendLayer(const LanguageConfig& config, int layer, std::vector<TensorSpec
     add(absl::StrCat("MoE.experts.", expert, ".linear.weight"), {2 * h, d});
     add(absl::StrCat("MoE.experts.", expert, ".out_proj.weight"), {d, h});
   }
-  if (config.memory_lobe) {
-    for (absl::string_view matrix : {"Q", "K", "V"}) {
-      add(absl::StrCat("lob.", matrix, ".weight"), {d, d});
-    }
-  }
+  if (config.memory_lobe) AppendLobe(config, layer, out);
 }
 
 }  // namespace
@@ -174,12 +202,7 @@ absl::StatusOr<LanguageConfig> ParseLanguageConfig(absl::string_view text,
   std::vector<std::string> problems;
   JsonObject reader(document, "", &problems);
 
-  const json* type = reader.Find("model_type");
-  if (type == nullptr) {
-    reader.Problem("model_type", "is missing; a language model says \"ela_gpt\"");
-  } else if (*type != "ela_gpt") {
-    reader.Problem("model_type", absl::StrCat("is ", type->dump(), ", not \"ela_gpt\""));
-  }
+  CheckType(reader, "a language model", "ela_gpt");
   // The upper limits keep every product of sizes within 63 bits.
   reader.Integer("vocab_size", true, 1, int64_t{1} << 24, &config.vocab_size);
   reader.Integer("hidden_size", true, 2, 1 << 16, &config.hidden_size);
@@ -200,7 +223,7 @@ absl::StatusOr<LanguageConfig> ParseLanguageConfig(absl::string_view text,
   reader.Boolean("moe_residual", &config.moe_residual);
   reader.Boolean("final_norm", &config.final_norm);
   reader.Positive("rms_norm_eps", &config.rms_norm_eps);
-  ReadLobe(reader, &problems, &config);
+  config.memory_lobe = ReadLobe(reader, &problems, config.hidden_size);
   bool tied = true;
   reader.Boolean("tie_word_embeddings", &tied);
   if (!tied) {
@@ -211,9 +234,48 @@ absl::StatusOr<LanguageConfig> ParseLanguageConfig(absl::string_view text,
   ReadTokenIds(reader, &config);
   CheckTogether(reader, config, residual_known);
   reader.ReportUnknownKeys();
-  if (problems.empty()) return config;
-  for (std::string& problem : problems) problem = absl::StrCat(origin, ": ", problem);
-  return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));
+  ELA_RETURN_IF_ERROR(ProblemsOf(std::move(problems), origin));
+  return config;
+}
+
+absl::StatusOr<PluggableLobeConfig> ParsePluggableLobeConfig(absl::string_view text,
+                                                             absl::string_view origin,
+                                                             const LanguageConfig& base) {
+  ELA_ASSIGN_OR_RETURN(const json document, ParseJson(text, origin));
+  if (!document.is_object()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(origin, ": must be a JSON object, not ", TypeName(document)));
+  }
+  PluggableLobeConfig config;
+  std::vector<std::string> problems;
+  JsonObject reader(document, "", &problems);
+  CheckType(reader, "a pluggable lobe", "ela_lobe");
+  const json* fingerprint = reader.Find("base_fingerprint");
+  if (fingerprint == nullptr) {
+    reader.Problem("base_fingerprint", "is missing");
+  } else if (!fingerprint->is_string()) {
+    reader.Problem("base_fingerprint",
+                   absl::StrCat("must be a string, not ", TypeName(*fingerprint)));
+  } else {
+    config.base_fingerprint = fingerprint->get<std::string>();
+  }
+  const size_t before = problems.size();
+  const std::optional<LobeConfig> lobe = ReadLobe(reader, &problems, base.hidden_size);
+  if (lobe.has_value()) {
+    config.memory_lobe = *lobe;
+  } else if (problems.size() == before) {
+    reader.Problem("memory_lobe", "is missing");
+  }
+  reader.ReportUnknownKeys();
+  ELA_RETURN_IF_ERROR(ProblemsOf(std::move(problems), origin));
+  return config;
+}
+
+absl::StatusOr<PluggableLobeConfig> LoadPluggableLobeConfig(const std::string& directory,
+                                                            const LanguageConfig& base) {
+  const std::string path = absl::StrCat(directory, "/config.json");
+  ELA_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxConfigBytes));
+  return ParsePluggableLobeConfig(text, path, base);
 }
 
 absl::StatusOr<LanguageConfig> LoadLanguageConfig(const std::string& directory) {
@@ -251,11 +313,7 @@ std::string ToJson(const LanguageConfig& config) {
   plain("moe_residual", config.moe_residual, defaults.moe_residual);
   plain("final_norm", config.final_norm, defaults.final_norm);
   plain("rms_norm_eps", config.rms_norm_eps, defaults.rms_norm_eps);
-  if (config.memory_lobe) {
-    out["memory_lobe"] = {{"mode", std::string(Name(config.memory_lobe->mode))},
-                          {"heads", config.memory_lobe->heads},
-                          {"kernel", std::string(Name(config.memory_lobe->kernel))}};
-  }
+  if (config.memory_lobe) out["memory_lobe"] = LobeJson(*config.memory_lobe);
   if (config.bos_token_id) out["bos_token_id"] = *config.bos_token_id;
   if (config.eos_token_ids.size() == 1) {
     out["eos_token_id"] = config.eos_token_ids[0];
@@ -264,6 +322,20 @@ std::string ToJson(const LanguageConfig& config) {
   }
   if (config.pad_token_id) out["pad_token_id"] = *config.pad_token_id;
   return out.dump(1) + "\n";
+}
+
+std::string ToJson(const PluggableLobeConfig& config) {
+  nlohmann::ordered_json out;
+  out["model_type"] = "ela_lobe";
+  out["base_fingerprint"] = config.base_fingerprint;
+  out["memory_lobe"] = LobeJson(config.memory_lobe);
+  return out.dump(1) + "\n";
+}
+
+std::vector<TensorSpec> LobeTensors(const LanguageConfig& config) {
+  std::vector<TensorSpec> out;
+  for (int layer = 0; layer < config.num_hidden_layers; ++layer) AppendLobe(config, layer, &out);
+  return out;
 }
 
 std::vector<TensorSpec> ExpectedTensors(const LanguageConfig& config) {

@@ -60,6 +60,13 @@ struct LanguageConfig {
   int64_t head_size() const { return hidden_size / num_attention_heads; }  // D = Dv, even
 };
 
+// A lobe in a directory of its own, "model_type": "ela_lobe", to be plugged in beside another over
+// the same base (paper 5.3).
+struct PluggableLobeConfig {
+  std::string base_fingerprint;  // of the model it was trained for (Weights::Fingerprint), hex
+  LobeConfig memory_lobe;
+};
+
 inline constexpr int kDecayRank = 16;  // rows of self_attn.decay_in.weight
 
 struct TensorSpec {
@@ -74,13 +81,23 @@ absl::StatusOr<LanguageConfig> ParseLanguageConfig(absl::string_view json,
                                                    absl::string_view origin);
 absl::StatusOr<LanguageConfig> LoadLanguageConfig(const std::string& directory);
 
+// The same of a pluggable lobe's config.json. `base`: the model that it is to be plugged into.
+absl::StatusOr<PluggableLobeConfig> ParsePluggableLobeConfig(absl::string_view json,
+                                                             absl::string_view origin,
+                                                             const LanguageConfig& base);
+absl::StatusOr<PluggableLobeConfig> LoadPluggableLobeConfig(const std::string& directory,
+                                                            const LanguageConfig& base);
+
 // The text that ParseLanguageConfig reads back to an equal value; keys at their default are left
 // out except the shape.
 std::string ToJson(const LanguageConfig& config);
+std::string ToJson(const PluggableLobeConfig& config);
 
 // Exactly the tensors that a checkpoint of this model holds, in canonical order (embedding, layers,
 // final norm).
 std::vector<TensorSpec> ExpectedTensors(const LanguageConfig& config);
+// Of those, the lobe's: all that a pluggable lobe's directory holds. memory_lobe need not be set.
+std::vector<TensorSpec> LobeTensors(const LanguageConfig& config);
 int64_t NumParameters(const LanguageConfig& config);
 // Of those, what one token uses: K experts of E (the tied embedding counts once).
 int64_t NumActiveParameters(const LanguageConfig& config);

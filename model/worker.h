@@ -32,6 +32,7 @@
 #define ELA_MODEL_WORKER_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -45,7 +46,7 @@ namespace ela {
 // Constant after creation.
 struct WorkerInfo {
   std::string model_fingerprint;  // SHA-256 of config and weights without lobes, hex
-  std::string lobe_fingerprint;   // of the lobe's config and weights; empty without a lobe
+  std::string lobe_fingerprint;   // of the model's own lobe, config and weights; empty: it has none
   std::string numerics_id;        // equal ids give equal bits: "cpu-f32-1"
   std::string device;             // "cpu", "cuda:0"
   int32_t num_slots = 0;
@@ -61,8 +62,23 @@ struct WorkerInfo {
   // one of the largest); else 0, no limit.
   int64_t max_segment_tokens = 0;
   int64_t max_scratch_tokens = 0;
-  int32_t segment_passes = 1;   // num_layers + 1 with a prefix lobe
+  int32_t segment_passes = 1;   // num_layers + 1 where a lobe may see ahead
   int32_t steps_in_flight = 1;  // 1 or 2
+};
+
+// A pluggable lobe that the worker holds (docs/model.md 2; paper 5.3).
+struct LobeInfo {
+  std::string name;  // empty: removed, and slots still hold states under it
+  std::string fingerprint;
+  int64_t weight_bytes = 0;  // resident
+  int32_t num_slots = 0;     // that hold a state under it, or held one and were not reset since
+};
+
+// A lobe that was read and checked and waits to be added. Only the worker that made it looks into
+// it. Thread-compatible.
+class LoadedLobe {
+ public:
+  virtual ~LoadedLobe() = default;
 };
 
 // What one slot does in a step. All views are borrowed until the step's Wait has returned.
@@ -130,7 +146,8 @@ class Worker {
   // own. Errors: kNotFound (no such lobe).
   virtual absl::Status ResetSlot(int32_t slot, const std::string& lobe) = 0;
 
-  // `to` becomes a bit-equal copy of `from`. O(state_bytes).
+  // `to` becomes a bit-equal copy of `from`. O(state_bytes). Errors: kFailedPrecondition (of a
+  // removed lobe).
   virtual absl::Status CopySlot(int32_t from, int32_t to) = 0;
 
   // Takes the slot back to `position`, which lies at or after the last merge (the greatest multiple
@@ -151,7 +168,8 @@ class Worker {
   // The canonical form of a slot's state (docs/state.md): device-independent, little-endian,
   // checked to the last byte. Immediate on a CPU, asynchronous on a GPU: Begin, then Poll until it
   // says true (rule 10). Save: `blob` is filled. Load: a blob that is refused leaves the slot as it
-  // was. Errors: kFailedPrecondition (another model, lobe or layout), kDataLoss (damaged).
+  // was; the lobe it was saved under is found by its fingerprint, whatever its name. Errors:
+  // kFailedPrecondition (another model or layout; a lobe that is not loaded), kDataLoss (damaged).
   virtual absl::Status BeginSave(int32_t slot, std::string* blob) = 0;
   virtual absl::Status BeginLoad(int32_t slot, absl::Span<const char> blob) = 0;
 
@@ -160,13 +178,29 @@ class Worker {
   // worker alone: it never goes to a file, to another process or to another worker. REQUIRES:
   // exactly Info().state_bytes of memory. A slot that is copied in continues as the one that was
   // copied out, with the same bits, whatever either slot did in between. Errors: kInternal (memory
-  // of another size, or no snapshot of this worker).
+  // of another size, or no snapshot of this worker), kFailedPrecondition (of a removed lobe).
   virtual absl::Status BeginCopyOut(int32_t slot, absl::Span<char> to) = 0;
   virtual absl::Status BeginCopyIn(int32_t slot, absl::Span<const char> from) = 0;
 
   // True: the slot's transfer is done, or none was under way. After an error the slot needs a
   // reset.
   virtual absl::StatusOr<bool> PollTransfer(int32_t slot) = 0;
+
+  // Pluggable lobes: other lobes over the same base, one per slot, which ResetSlot chooses by name.
+  //
+  // Any thread, may take seconds: reads the lobe in `directory` and checks that this worker can
+  // serve it. Errors: kNotFound, kInvalidArgument, kDataLoss (files), kFailedPrecondition (of
+  // another base; no room for its state in a slot; its mode sees ahead and segment_passes is 1).
+  virtual absl::StatusOr<std::unique_ptr<LoadedLobe>> LoadLobe(
+      const std::string& directory) const = 0;
+  // From here on `name` can be asked for. Errors: kInvalidArgument (an empty name), kAlreadyExists.
+  virtual absl::Status AddLobe(const std::string& name, std::unique_ptr<LoadedLobe> lobe) = 0;
+  // From here on it cannot. Slots that hold a state under it go on to its end where they are; the
+  // last of them to be reset, or to take another state, frees its memory. A state under it moves to
+  // no other slot, unless an equal lobe (by fingerprint) is there. Errors: kNotFound.
+  virtual absl::Status RemoveLobe(const std::string& name) = 0;
+  // Those that were added, removed ones that slots still hold among them.
+  virtual std::vector<LobeInfo> Lobes() const = 0;
 };
 
 }  // namespace ela

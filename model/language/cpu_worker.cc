@@ -3,22 +3,18 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "model/checkpoint/weights.h"
 #include "model/kernels/flush_to_zero.h"
-#include "model/language/state_blob.h"
 #include "model/status_macros.h"
 
 namespace ela {
 namespace {
 
-// Of a saved state: no sequence gets there, and none that starts there overflows.
-constexpr int64_t kMaxPosition = int64_t{1} << 48;
-constexpr char kBidirectional[] =
-    "this model's lobe is bidirectional, a new token changes what every earlier one was: ";
 constexpr int64_t kMaxSegmentTokens = int64_t{1} << 30;
 
 int AvailableCores() {
@@ -57,7 +53,16 @@ absl::StatusOr<std::unique_ptr<CpuWorker>> CpuWorker::Create(const LanguageWorke
   ELA_ASSIGN_OR_RETURN(const LanguageConfig config, LoadLanguageConfig(options.directory));
   ELA_ASSIGN_OR_RETURN(const Weights weights,
                        Weights::Load(options.directory, ExpectedTensors(config)));
-  const StateLayout layout(config);
+  std::vector<LobeConfig> others;
+  if (options.any_lobe) others = StateLayout::AnyLobe();
+  bool passes = config.memory_lobe && config.memory_lobe->mode != LobeMode::kCausal;
+  for (const LobeSource& source : options.lobes) {
+    ELA_ASSIGN_OR_RETURN(const PluggableLobeConfig lobe,
+                         LoadPluggableLobeConfig(source.directory, config));
+    others.push_back(lobe.memory_lobe);
+    passes = passes || lobe.memory_lobe.mode != LobeMode::kCausal;
+  }
+  const StateLayout layout(config, others);
   ELA_ASSIGN_OR_RETURN(std::unique_ptr<StatePool> pool,
                        StatePool::Create(layout, options.num_slots, HostAllocator()));
   LanguageWeights packed = LanguageWeights::Pack(config, weights);
@@ -78,7 +83,7 @@ absl::StatusOr<std::unique_ptr<CpuWorker>> CpuWorker::Create(const LanguageWorke
   info.num_experts_per_token = config.num_experts_per_tok;
   info.max_step_tokens = options.max_step_tokens;
   info.max_step_items = std::min(options.num_slots, options.max_step_tokens);
-  if (lobe != nullptr && lobe->sees_ahead()) {
+  if (passes) {
     info.segment_passes = config.num_hidden_layers + 1;
     info.max_segment_tokens = options.max_segment_tokens;
     info.max_scratch_tokens = options.max_scratch_tokens > 0
@@ -86,8 +91,14 @@ absl::StatusOr<std::unique_ptr<CpuWorker>> CpuWorker::Create(const LanguageWorke
                                   : options.max_segment_tokens * options.num_slots;
   }
   const int threads = options.num_threads > 0 ? options.num_threads : AvailableCores();
-  return absl::WrapUnique(new CpuWorker(config, std::move(packed), std::move(lobe), std::move(info),
-                                        *kernels, threads, std::move(pool)));
+  auto worker =
+      absl::WrapUnique(new CpuWorker(config, std::move(packed), std::move(lobe), std::move(info),
+                                     *kernels, threads, std::move(pool)));
+  for (const LobeSource& source : options.lobes) {
+    ELA_ASSIGN_OR_RETURN(std::unique_ptr<LoadedLobe> loaded, worker->LoadLobe(source.directory));
+    ELA_RETURN_IF_ERROR(worker->AddLobe(source.name, std::move(loaded)));
+  }
+  return worker;
 }
 
 CpuWorker::CpuWorker(const LanguageConfig& config, LanguageWeights weights,
@@ -95,7 +106,6 @@ CpuWorker::CpuWorker(const LanguageConfig& config, LanguageWeights weights,
                      int num_threads, std::unique_ptr<StatePool> pool)
     : config_(config),
       weights_(std::move(weights)),
-      lobe_(std::move(lobe)),
       info_(std::move(info)),
       threads_(num_threads),
       compute_{kernels, threads_},
@@ -103,6 +113,7 @@ CpuWorker::CpuWorker(const LanguageConfig& config, LanguageWeights weights,
       model_(config_, weights_, pool_->layout(), compute_, info_.max_step_tokens),
       passes_({info_.segment_passes, info_.max_segment_tokens, info_.max_scratch_tokens},
               model_.scratch_floats(), info_.num_slots),
+      lobes_(std::move(lobe), info_.num_slots),
       logits_(LanguageModel::kLogitRows * model_.logits_ld()) {
   for (int i = 0; i < num_threads; ++i) samplers_.emplace_back(kernels, config.vocab_size);
   items_.reserve(info_.max_step_items);
@@ -114,60 +125,6 @@ CpuWorker::CpuWorker(const LanguageConfig& config, LanguageWeights weights,
   row_indices_.reserve(LanguageModel::kLogitRows);
   result_.items.resize(info_.max_step_items);
   result_.expert_tokens.resize(static_cast<size_t>(info_.num_layers) * info_.num_experts);
-}
-
-absl::Status CpuWorker::CheckSlot(int32_t slot) const {
-  if (slot >= 0 && slot < info_.num_slots) return absl::OkStatus();
-  return absl::InternalError(
-      absl::StrCat("slot is ", slot, ", this worker has 0 to ", info_.num_slots - 1));
-}
-
-absl::Status CpuWorker::ResetSlot(int32_t slot, const std::string& lobe) {
-  ELA_RETURN_IF_ERROR(CheckSlot(slot));
-  if (!lobe.empty()) {
-    return absl::NotFoundError(
-        absl::StrCat("lobe \"", lobe, "\" is not loaded: this model serves its own lobe alone"));
-  }
-  passes_.Drop(slot);
-  pool_->Reset(slot);
-  return absl::OkStatus();
-}
-
-// The slot holds a state, and all of it.
-absl::Status CpuWorker::CheckWhole(int32_t slot, const char* purpose) const {
-  ELA_RETURN_IF_ERROR(CheckSlot(slot));
-  if (!pool_->slot(slot).ready) {
-    return absl::InternalError(absl::StrCat("slot ", slot, " holds no state to ", purpose));
-  }
-  if (passes_.under_way(slot)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("slot ", slot,
-                     " is between the passes of a prompt segment, there is no state "
-                     "to ",
-                     purpose, " before the segment's end"));
-  }
-  return absl::OkStatus();
-}
-
-// What the slot holds means something to a later token.
-absl::Status CpuWorker::CheckLasting() const {
-  if (lobe_ == nullptr || lobe_->config.mode != LobeMode::kBidirectional) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat(kBidirectional, "there is no state to save or rewind"));
-}
-
-absl::Status CpuWorker::CopySlot(int32_t from, int32_t to) {
-  ELA_RETURN_IF_ERROR(CheckSlot(to));
-  ELA_RETURN_IF_ERROR(CheckWhole(from, "copy"));
-  passes_.Drop(to);
-  pool_->Copy(from, to);
-  return absl::OkStatus();
-}
-
-absl::Status CpuWorker::RewindSlot(int32_t slot, int64_t position) {
-  ELA_RETURN_IF_ERROR(CheckWhole(slot, "rewind"));
-  ELA_RETURN_IF_ERROR(CheckLasting());
-  return pool_->Rewind(slot, position);
 }
 
 void CpuWorker::Enqueue(absl::Span<const StepItem> items) {
@@ -220,9 +177,12 @@ absl::Status CpuWorker::CheckItem(const StepItem& item, int64_t rows_left) const
 
 absl::Status CpuWorker::CheckPass(const StepItem& item, int64_t tokens) const {
   const bool prompt = item.segment.kind == SegmentKind::kPrompt;
-  if (lobe_->config.mode == LobeMode::kBidirectional && (!prompt || item.segment.begin != 0)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        kBidirectional, "it takes one prompt segment from position 0, and nothing after its end"));
+  const Lobe* lobe = LobeOf(item.slot);
+  const bool bidirectional = lobe != nullptr && lobe->config.mode == LobeMode::kBidirectional;
+  if (bidirectional && (!prompt || item.segment.begin != 0)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(kBidirectionalLobe,
+                     "it takes one prompt segment from position 0, and nothing after its end"));
   }
   ELA_RETURN_IF_ERROR(passes_.Check(item.slot, pool_->slot(item.slot).position, item.segment,
                                     item.first_position, tokens));
@@ -283,13 +243,15 @@ void CpuWorker::Stage(size_t index, int64_t* rows_left) {
   staged_.push_back(index);
 }
 
-// Items of one pass become neighbours, so that a layer runs over whole stretches of rows.
+// Items of one pass become neighbours, and among them those of one lobe, so that a layer runs over
+// whole stretches of rows.
 void CpuWorker::OrderStaged() {
-  const auto pass = [this](size_t index) {
-    return InPasses(items_[index]) ? items_[index].segment.pass : kAllLayers;
+  const auto key = [this](size_t index) {
+    const StepItem& item = items_[index];
+    const int32_t pass = InPasses(item) ? item.segment.pass : kAllLayers;
+    return std::make_tuple(pass, pool_->slot(item.slot).lobe, index);
   };
-  std::sort(staged_.begin(), staged_.end(),
-            [&](size_t a, size_t b) { return pass(a) != pass(b) ? pass(a) < pass(b) : a < b; });
+  std::sort(staged_.begin(), staged_.end(), [&](size_t a, size_t b) { return key(a) < key(b); });
 }
 
 // Gives a staged item its rows.
@@ -306,7 +268,7 @@ void CpuWorker::Place(size_t index) {
   rows.first_position = item.first_position;
   rows.first_row = first_row;
   rows.rows = static_cast<int64_t>(tokens_.size()) - first_row;
-  rows.lobe = lobe_.get();
+  rows.lobe = LobeOf(item.slot);
   if (InPasses(item)) {
     rows.pass = item.segment.pass;
     rows.segment_end = item.segment.begin + item.segment.length;
@@ -420,7 +382,9 @@ void CpuWorker::Finish(size_t index) {
   if (!InPasses(item)) {
     slot.position += tokens;
   } else if (passes_.Advance(item.slot, tokens)) {
-    slot.position = slot.sealed = item.segment.begin + item.segment.length;
+    slot.position = item.segment.begin + item.segment.length;
+    const Lobe* lobe = LobeOf(item.slot);
+    if (lobe != nullptr && lobe->sees_ahead()) slot.sealed = slot.position;
   }
   if (output.status.ok() && item.sampling != nullptr && item.output != OutputMode::kNone &&
       output.sampled < 0) {
@@ -432,66 +396,6 @@ void CpuWorker::Finish(size_t index) {
     slot.ready = false;
     passes_.Drop(item.slot);
   }
-}
-
-absl::Status CpuWorker::BeginSave(int32_t slot, std::string* blob) {
-  ELA_RETURN_IF_ERROR(CheckWhole(slot, "save"));
-  ELA_RETURN_IF_ERROR(CheckLasting());
-  const StatePool::Slot& state = pool_->slot(slot);
-  SaveState(pool_->layout(),
-            {info_.model_fingerprint, info_.lobe_fingerprint, info_.numerics_id, state.position,
-             state.last_sampled, static_cast<int32_t>(state.lowest() - state.merged())},
-            pool_->memory(slot), blob);
-  return absl::OkStatus();
-}
-
-absl::Status CpuWorker::BeginLoad(int32_t slot, absl::Span<const char> blob) {
-  ELA_RETURN_IF_ERROR(CheckSlot(slot));
-  ELA_ASSIGN_OR_RETURN(const StateHeader header,
-                       ReadStateHeader(pool_->layout(), blob, pool_->memory(slot)));
-  if (header.model_fingerprint != info_.model_fingerprint ||
-      header.lobe_fingerprint != info_.lobe_fingerprint) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the saved state belongs to model ", header.model_fingerprint.substr(0, 12),
-                     " with lobe ", header.lobe_fingerprint.substr(0, 12), ", this worker serves ",
-                     info_.model_fingerprint.substr(0, 12), " with lobe ",
-                     info_.lobe_fingerprint.substr(0, 12)));
-  }
-  // A checksum is no proof of origin: what indexes memory later is checked here.
-  if (header.last_sampled < -1 || header.last_sampled >= info_.vocab_size ||
-      header.position > kMaxPosition || header.sealed_tail < 0 ||
-      header.sealed_tail > header.position % kBlock) {
-    return absl::DataLossError(absl::StrCat("the saved state says position ", header.position,
-                                            " and last token ", header.last_sampled,
-                                            "; this model has ", info_.vocab_size, " tokens"));
-  }
-  ScopedFlushToZero flush;
-  passes_.Drop(slot);
-  pool_->Reset(slot);
-  LoadState(pool_->layout(), header, blob, pool_->memory(slot));
-  StatePool::Slot& state = pool_->slot(slot);
-  state.position = header.position;
-  state.last_sampled = header.last_sampled;
-  state.sealed = state.merged() + header.sealed_tail;
-  model_.Derive(pool_->memory(slot), lobe_.get(), header.position);
-  return absl::OkStatus();
-}
-
-absl::Status CpuWorker::BeginCopyOut(int32_t slot, absl::Span<char> to) {
-  ELA_RETURN_IF_ERROR(CheckWhole(slot, "copy out"));
-  return pool_->CopyOut(slot, to);
-}
-
-absl::Status CpuWorker::BeginCopyIn(int32_t slot, absl::Span<const char> from) {
-  ELA_RETURN_IF_ERROR(CheckSlot(slot));
-  ELA_RETURN_IF_ERROR(pool_->CopyIn(slot, from));
-  passes_.Drop(slot);
-  return absl::OkStatus();
-}
-
-absl::StatusOr<bool> CpuWorker::PollTransfer(int32_t slot) {
-  ELA_RETURN_IF_ERROR(CheckSlot(slot));
-  return true;
 }
 
 }  // namespace ela

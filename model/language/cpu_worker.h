@@ -16,13 +16,19 @@
 #include "model/language/language_model.h"
 #include "model/language/language_weights.h"
 #include "model/language/lobe.h"
+#include "model/language/lobe_table.h"
 #include "model/language/sampler.h"
 #include "model/language/segment_passes.h"
+#include "model/language/state_blob.h"
 #include "model/language/state_pool.h"
 #include "model/language/worker_factory.h"
 #include "model/worker.h"
 
 namespace ela {
+
+// Opens what a bidirectional lobe refuses.
+inline constexpr char kBidirectionalLobe[] =
+    "the lobe is bidirectional, a new token changes what every earlier one was: ";
 
 // One step in flight. Draft tokens are allowed and none is accepted: what is sampled is the same
 // with and without them. Engine thread only.
@@ -41,6 +47,10 @@ class CpuWorker : public Worker {
   absl::Status BeginCopyOut(int32_t slot, absl::Span<char> to) override;
   absl::Status BeginCopyIn(int32_t slot, absl::Span<const char> from) override;
   absl::StatusOr<bool> PollTransfer(int32_t slot) override;
+  absl::StatusOr<std::unique_ptr<LoadedLobe>> LoadLobe(const std::string& directory) const override;
+  absl::Status AddLobe(const std::string& name, std::unique_ptr<LoadedLobe> lobe) override;
+  absl::Status RemoveLobe(const std::string& name) override;
+  std::vector<LobeInfo> Lobes() const override { return lobes_.List(); }
 
  private:
   // A row whose logits are wanted.
@@ -58,7 +68,11 @@ class CpuWorker : public Worker {
 
   absl::Status CheckSlot(int32_t slot) const;
   absl::Status CheckWhole(int32_t slot, const char* purpose) const;
-  absl::Status CheckLasting() const;
+  absl::Status CheckLasting(int32_t slot) const;
+  const Lobe* LobeOf(int32_t slot) const { return lobes_.lobe(pool_->slot(slot).lobe); }
+  StateShape ShapeOf(const Lobe* lobe) const;
+  template <class Change>
+  void ChangeState(int32_t slot, int32_t lobe, Change change);
   absl::Status CheckItem(const StepItem& item, int64_t rows_left) const;
   absl::Status CheckPass(const StepItem& item, int64_t tokens) const;
   bool InPasses(const StepItem& item) const;
@@ -72,13 +86,13 @@ class CpuWorker : public Worker {
 
   const LanguageConfig config_;
   const LanguageWeights weights_;
-  const std::unique_ptr<const Lobe> lobe_;  // the model's own, or null
   const WorkerInfo info_;
   ThreadPool threads_;
   const Compute compute_;
   const std::unique_ptr<StatePool> pool_;
   LanguageModel model_;
   SegmentPasses passes_;
+  LobeTable lobes_;
   std::vector<Sampler> samplers_;  // by thread
   AlignedBuffer logits_;           // [kLogitRows, padded vocabulary]
 

@@ -31,7 +31,8 @@ struct Prefix {
 };
 static_assert(sizeof(Prefix) == 280, "the header has no padding");
 
-void DescribeLayout(const StateLayout& layout, uint32_t* words) {
+void DescribeLayout(const StateShape& shape, uint32_t* words) {
+  const StateLayout& layout = shape.layout;
   const auto head = [](const StateLayout::Head& h, uint32_t* out) {
     out[0] = static_cast<uint32_t>(h.kernel);
     out[1] = static_cast<uint32_t>(h.count);
@@ -43,7 +44,7 @@ void DescribeLayout(const StateLayout& layout, uint32_t* words) {
   words[2] = static_cast<uint32_t>(layout.convolution_width());
   words[3] = kBlock;
   head(layout.attention(), words + 4);
-  head(layout.lobe(), words + 8);
+  head(shape.lobe, words + 8);
 }
 
 // The things that walk over a state, in one order: measuring, writing, checking, reading. `Base`
@@ -128,14 +129,15 @@ void VisitHead(const StateLayout::Head& head, const HeadState& state, int64_t me
 }
 
 template <class Visitor>
-void VisitState(const StateLayout& layout, char* slot, int64_t position, Visitor* visitor) {
+void VisitState(const StateShape& shape, char* slot, int64_t position, Visitor* visitor) {
+  const StateLayout& layout = shape.layout;
   const int tail = static_cast<int>(position % kBlock);
   for (int layer = 0; layer < layout.layers(); ++layer) {
     if (layout.convolution_window() > 0) {
       visitor->Field(layout.Convolution(slot, layer),
                      (layout.convolution_window() - 1 + tail) * layout.convolution_width(), true);
     }
-    for (const StateLayout::Head* head : {&layout.attention(), &layout.lobe()}) {
+    for (const StateLayout::Head* head : {&layout.attention(), &shape.lobe}) {
       for (int i = 0; i < head->count; ++i) {
         VisitHead(*head, layout.View(slot, layer, *head, i), position - tail, tail, visitor);
       }
@@ -144,9 +146,9 @@ void VisitState(const StateLayout& layout, char* slot, int64_t position, Visitor
 }
 
 // Field addresses are computed and not followed, so any slot address serves.
-size_t PayloadBytes(const StateLayout& layout, int64_t position, char* any_slot) {
+size_t PayloadBytes(const StateShape& shape, int64_t position, char* any_slot) {
   Measure measure;
-  VisitState(layout, any_slot, position, &measure);
+  VisitState(shape, any_slot, position, &measure);
   return measure.bytes;
 }
 
@@ -171,10 +173,15 @@ std::string GetText(const char (&field)[N]) {
   return std::string(field, strnlen(field, N));
 }
 
+Prefix PrefixOf(absl::Span<const char> blob) {
+  Prefix prefix;
+  std::memcpy(&prefix, blob.data(), sizeof(Prefix));
+  return prefix;
+}
+
 }  // namespace
 
-void SaveState(const StateLayout& layout, const StateHeader& header, char* slot,
-               std::string* blob) {
+void SaveState(const StateShape& shape, const StateHeader& header, char* slot, std::string* blob) {
   Prefix prefix{};
   std::memcpy(prefix.magic, kMagic, sizeof(kMagic));
   prefix.version = kVersion;
@@ -182,26 +189,24 @@ void SaveState(const StateLayout& layout, const StateHeader& header, char* slot,
   PutText(header.model_fingerprint, prefix.model_fingerprint);
   PutText(header.lobe_fingerprint, prefix.lobe_fingerprint);
   PutText(header.numerics_id, prefix.numerics_id);
-  DescribeLayout(layout, prefix.layout);
+  DescribeLayout(shape, prefix.layout);
   prefix.position = header.position;
   prefix.last_sampled = header.last_sampled;
   prefix.sealed_tail = header.sealed_tail;
-  prefix.payload_bytes = PayloadBytes(layout, header.position, slot);
+  prefix.payload_bytes = PayloadBytes(shape, header.position, slot);
   blob->resize(sizeof(Prefix) + prefix.payload_bytes);
   Write write{blob->data() + sizeof(Prefix)};
-  VisitState(layout, slot, header.position, &write);
+  VisitState(shape, slot, header.position, &write);
   Checksum(prefix, blob->data() + sizeof(Prefix), prefix.payload_bytes, prefix.checksum);
   std::memcpy(blob->data(), &prefix, sizeof(Prefix));
 }
 
-absl::StatusOr<StateHeader> ReadStateHeader(const StateLayout& layout, absl::Span<const char> blob,
-                                            char* slot) {
-  Prefix prefix;
+absl::StatusOr<StateHeader> ReadStateHeader(absl::Span<const char> blob) {
   if (blob.size() < sizeof(Prefix)) {
     return absl::DataLossError(absl::StrCat(
         "a saved state of ", blob.size(), " bytes is shorter than its header of ", sizeof(Prefix)));
   }
-  std::memcpy(&prefix, blob.data(), sizeof(Prefix));
+  const Prefix prefix = PrefixOf(blob);
   if (std::memcmp(prefix.magic, kMagic, sizeof(kMagic)) != 0) {
     return absl::DataLossError("a saved state begins with ELASTATE, this one does not");
   }
@@ -219,18 +224,6 @@ absl::StatusOr<StateHeader> ReadStateHeader(const StateLayout& layout, absl::Spa
   if (std::memcmp(digest, prefix.checksum, sizeof(digest)) != 0) {
     return absl::DataLossError("the saved state is damaged: its SHA-256 does not match");
   }
-  uint32_t words[12];
-  DescribeLayout(layout, words);
-  if (std::memcmp(words, prefix.layout, sizeof(words)) != 0 || prefix.position < 0 ||
-      PayloadBytes(layout, prefix.position, slot) != prefix.payload_bytes) {
-    return absl::FailedPreconditionError(
-        "the saved state has another layout (layers, heads, kernels or convolution) than this "
-        "model");
-  }
-  // A checksum is no proof of origin, and one NaN would poison every later token.
-  CheckFinite check{blob.data() + sizeof(Prefix)};
-  VisitState(layout, slot, prefix.position, &check);
-  if (!check.finite) return absl::DataLossError("the saved state holds NaN or infinity");
   StateHeader header;
   header.model_fingerprint = GetText(prefix.model_fingerprint);
   header.lobe_fingerprint = GetText(prefix.lobe_fingerprint);
@@ -241,10 +234,26 @@ absl::StatusOr<StateHeader> ReadStateHeader(const StateLayout& layout, absl::Spa
   return header;
 }
 
-void LoadState(const StateLayout& layout, const StateHeader& header, absl::Span<const char> blob,
-               char* slot) {
+absl::Status CheckState(const StateShape& shape, absl::Span<const char> blob, char* any_slot) {
+  const Prefix prefix = PrefixOf(blob);
+  uint32_t words[12];
+  DescribeLayout(shape, words);
+  if (std::memcmp(words, prefix.layout, sizeof(words)) != 0 || prefix.position < 0 ||
+      PayloadBytes(shape, prefix.position, any_slot) != prefix.payload_bytes) {
+    return absl::FailedPreconditionError(
+        "the saved state has another layout (layers, heads, kernels or convolution) than this "
+        "model");
+  }
+  // A checksum is no proof of origin, and one NaN would poison every later token.
+  CheckFinite check{blob.data() + sizeof(Prefix)};
+  VisitState(shape, any_slot, prefix.position, &check);
+  if (!check.finite) return absl::DataLossError("the saved state holds NaN or infinity");
+  return absl::OkStatus();
+}
+
+void LoadState(const StateShape& shape, absl::Span<const char> blob, char* slot) {
   Read read{blob.data() + sizeof(Prefix)};
-  VisitState(layout, slot, header.position, &read);
+  VisitState(shape, slot, PrefixOf(blob).position, &read);
 }
 
 }  // namespace ela

@@ -26,19 +26,26 @@ struct StateHeader {
   int32_t sealed_tail = 0;
 };
 
+// Where a slot's parts lie: `lobe` are the heads of the lobe that the slot holds a state of, count
+// 0 without one.
+struct StateShape {
+  const StateLayout& layout;
+  const StateLayout::Head& lobe;
+};
+
 // Writes the state in `slot` to `blob`.
-void SaveState(const StateLayout& layout, const StateHeader& header, char* slot, std::string* blob);
+void SaveState(const StateShape& shape, const StateHeader& header, char* slot, std::string* blob);
 
-// Reads the header, checking magic, version, length, checksum and that all values are finite.
-// Errors: kDataLoss (damaged), kFailedPrecondition (a version or layout that this build does not
-// read).
-absl::StatusOr<StateHeader> ReadStateHeader(const StateLayout& layout, absl::Span<const char> blob,
-                                            char* slot);
+// Reads the header, checking magic, version, length and checksum. Errors: kDataLoss (damaged),
+// kFailedPrecondition (a version that this build does not read).
+absl::StatusOr<StateHeader> ReadStateHeader(absl::Span<const char> blob);
 
-// Fills `slot` from a blob that ReadStateHeader has accepted. What the tail implies is not
-// computed.
-void LoadState(const StateLayout& layout, const StateHeader& header, absl::Span<const char> blob,
-               char* slot);
+// Whether the blob of that header holds a state of this shape, all values finite. Errors:
+// kFailedPrecondition (another layout), kDataLoss (NaN or infinity).
+absl::Status CheckState(const StateShape& shape, absl::Span<const char> blob, char* any_slot);
+
+// Fills `slot` from a blob that both have accepted. What the tail implies is not computed.
+void LoadState(const StateShape& shape, absl::Span<const char> blob, char* slot);
 
 }  // namespace ela
 

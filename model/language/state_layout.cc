@@ -57,7 +57,7 @@ T* At(char* base, int64_t offset) {
 
 }  // namespace
 
-StateLayout::StateLayout(const LanguageConfig& config, bool any_lobe)
+StateLayout::StateLayout(const LanguageConfig& config, absl::Span<const LobeConfig> others)
     : layers_(config.num_hidden_layers),
       window_(config.short_conv),
       convolution_width_(3 * config.hidden_size) {
@@ -71,11 +71,20 @@ StateLayout::StateLayout(const LanguageConfig& config, bool any_lobe)
   lobe_.offset = attention_.offset + attention_.count * attention_.bytes;
   if (config.memory_lobe.has_value()) lobe_ = PlaceLobe(*config.memory_lobe);
   lobe_bytes_ = lobe_.count * lobe_.bytes;
-  for (int kernel = 0; any_lobe && kernel < 4; ++kernel) {
-    const Head head = PlaceLobe({LobeMode::kCausal, 1, static_cast<AttentionKernel>(kernel)});
-    lobe_bytes_ = std::max(lobe_bytes_, head.bytes);
+  for (const LobeConfig& other : others) {
+    const Head head = PlaceLobe(other);
+    lobe_bytes_ = std::max(lobe_bytes_, head.count * head.bytes);
   }
   layer_bytes_ = lobe_.offset + lobe_bytes_;
+}
+
+std::vector<LobeConfig> StateLayout::AnyLobe() {
+  std::vector<LobeConfig> lobes;
+  for (const AttentionKernel kernel : {AttentionKernel::kHadamardExp, AttentionKernel::kSumSq,
+                                       AttentionKernel::kSubSq, AttentionKernel::kDirMag}) {
+    lobes.push_back({LobeMode::kCausal, 1, kernel});
+  }
+  return lobes;
 }
 
 StateLayout::Head StateLayout::PlaceLobe(const LobeConfig& config) const {

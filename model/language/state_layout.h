@@ -4,15 +4,17 @@
 //   per layer: rows before the short convolution [W-1 + 16, 3d]
 //              attention heads, lobe heads; each: base, tail, derived (HeadState in kernels.h)
 //
-// Slots may have room for pluggable lobes of other shapes than the model's own: the last part of
-// every layer is then as large as a lobe of one head takes, whatever its kernel.
+// With pluggable lobes of other shapes than the model's own, the last part of every layer is as
+// large as the largest of them takes.
 //
 // Every part begins on a 64-byte boundary. Position and the like are kept by the pool, not here.
 #ifndef ELA_MODEL_LANGUAGE_STATE_LAYOUT_H_
 #define ELA_MODEL_LANGUAGE_STATE_LAYOUT_H_
 
 #include <cstdint>
+#include <vector>
 
+#include "absl/types/span.h"
 #include "model/config.h"
 #include "model/kernels/kernels.h"
 
@@ -35,9 +37,11 @@ class StateLayout {
             weights = -1, direct = -1;
   };
 
-  // `any_lobe`: room for every lobe that takes no more than one of a single head, which all do but
-  // those of very narrow heads (under 16); else for the model's own alone.
-  explicit StateLayout(const LanguageConfig& config, bool any_lobe = false);
+  // Slots have room for the model's own lobe and for each of `others`.
+  explicit StateLayout(const LanguageConfig& config, absl::Span<const LobeConfig> others = {});
+  // One head, every kernel: what they have room for suits every lobe whose heads are not very
+  // narrow (under 16).
+  static std::vector<LobeConfig> AnyLobe();
 
   int64_t slot_bytes() const { return layers_ * layer_bytes_; }
   int layers() const { return layers_; }

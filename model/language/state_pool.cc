@@ -53,8 +53,9 @@ StatePool::~StatePool() {
   if (memory_ != nullptr) allocator_.free(memory_, static_cast<size_t>(stride_) * slots_.size());
 }
 
-void StatePool::Reset(int32_t index) {
+void StatePool::Reset(int32_t index, int32_t lobe) {
   slots_[index] = Slot{};
+  slots_[index].lobe = lobe;
   slots_[index].ready = true;
   if (layout_.convolution_window() == 0) return;
   for (int layer = 0; layer < layout_.layers(); ++layer) {  // what lies before the start is zero
@@ -77,15 +78,16 @@ absl::Status StatePool::CopyOut(int32_t index, absl::Span<char> to) {
   return absl::OkStatus();
 }
 
-absl::Status StatePool::CopyIn(int32_t index, absl::Span<const char> from) {
-  ELA_RETURN_IF_ERROR(CheckSize(from.size(), snapshot_bytes()));
+absl::StatusOr<StatePool::Slot> StatePool::SlotOf(absl::Span<const char> snapshot) const {
+  ELA_RETURN_IF_ERROR(CheckSize(snapshot.size(), snapshot_bytes()));
   Record record;
-  std::memcpy(&record, from.data() + layout_.slot_bytes(), sizeof(record));
-  if (record.owner != this) {
-    return absl::InternalError(
-        absl::StrCat("what is to be copied into slot ", index, " is no snapshot of this worker"));
-  }
-  slots_[index] = record.slot;
+  std::memcpy(&record, snapshot.data() + layout_.slot_bytes(), sizeof(record));
+  if (record.owner == this) return record.slot;
+  return absl::InternalError("what is to be copied into a slot is no snapshot of this worker");
+}
+
+absl::Status StatePool::CopyIn(int32_t index, absl::Span<const char> from) {
+  ELA_ASSIGN_OR_RETURN(slots_[index], SlotOf(from));
   std::memcpy(memory(index), from.data(), layout_.slot_bytes());
   return absl::OkStatus();
 }

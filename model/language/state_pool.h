@@ -35,6 +35,7 @@ class StatePool {
     // With a lobe that sees ahead: the end of the last prompt segment. Every position before it has
     // seen all of it, so no rewind goes back further.
     int64_t sealed = 0;
+    int32_t lobe = 0;  // number in the worker's LobeTable
 
     int64_t merged() const { return position / kBlock * kBlock; }  // tokens in the base
     int64_t lowest() const { return std::max(merged(), sealed); }  // that a rewind reaches
@@ -52,14 +53,15 @@ class StatePool {
   Slot& slot(int32_t index) { return slots_[index]; }
   char* memory(int32_t index) { return memory_ + index * stride_; }
 
-  // An empty sequence. Costs next to nothing: an empty base is never read.
-  void Reset(int32_t index);
+  // An empty sequence under lobe number `lobe`. Costs next to nothing: an empty base is never read.
+  void Reset(int32_t index, int32_t lobe = 0);
   // One memcpy.
   void Copy(int32_t from, int32_t to);
   // A slot's bytes as they lie, and behind them what this class keeps of it: snapshot_bytes().
   // Errors: kInternal (memory of another size; no snapshot of this pool).
   int64_t snapshot_bytes() const { return layout_.slot_bytes() + kRecordBytes; }
   absl::Status CopyOut(int32_t index, absl::Span<char> to);
+  absl::StatusOr<Slot> SlotOf(absl::Span<const char> snapshot) const;
   absl::Status CopyIn(int32_t index, absl::Span<const char> from);
   // Errors: kOutOfRange, naming the lowest position that can be reached.
   absl::Status Rewind(int32_t index, int64_t position);

@@ -6,12 +6,18 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "model/config.h"
 #include "model/worker.h"
 
 namespace ela {
+
+struct LobeSource {
+  std::string name;
+  std::string directory;
+};
 
 struct LanguageWorkerOptions {
   std::string directory;          // of the checkpoint
@@ -22,6 +28,11 @@ struct LanguageWorkerOptions {
   // passes each takes 8·d bytes and a little of scratch beside the slots.
   int64_t max_segment_tokens = 8192;
   int64_t max_scratch_tokens = 0;  // of all such segments together; 0: no further limit
+  // Pluggable lobes to begin with. Slots have room for these, and prompts run in passes if one of
+  // them sees ahead; what is added later has to get along with that.
+  std::vector<LobeSource> lobes;
+  // Slots have room for lobes of every kernel, whatever comes later: up to the size of one head.
+  bool any_lobe = false;
   std::string
       kernels;  // "", "portable", "reference": for tests and bug reports; empty: the fastest
 };

@@ -21,7 +21,7 @@ struct Snapshot {
   const void* owner;
   int64_t position;
   TokenId last_sampled;
-  int32_t lobe;  // index into the options' lobes; -1: the model's own
+  int32_t lobe;  // number among all that there ever were; -1: the model's own
   int64_t num_hashes;
   uint64_t hashes[kBlock + 1];
 };
@@ -59,6 +59,8 @@ FakeWorker::FakeWorker(const FakeWorkerOptions& options)
   info_.segment_passes = options_.segment_passes;
   info_.steps_in_flight = options_.steps_in_flight;
   for (Slot& slot : slots_) slot.since_merge.reserve(kBlock + 1);
+  absl::MutexLock lock(&mutex_);
+  for (const std::string& lobe : options_.lobes) lobes_.push_back({lobe, lobe, 0, 0});
 }
 
 FakeWorker::~FakeWorker() {
@@ -66,6 +68,78 @@ FakeWorker::~FakeWorker() {
     std::fprintf(stderr, "FakeWorker: %s\n", violation.c_str());
   }
   ELA_CHECK(violations_.empty(), "the engine broke the contract of model/worker.h, see above");
+}
+
+// --- Lobes ---
+
+namespace {
+
+struct FakeLobe final : public LoadedLobe {
+  explicit FakeLobe(std::string name) : fingerprint(std::move(name)) {}
+  const std::string fingerprint;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LoadedLobe>> FakeWorker::LoadLobe(
+    const std::string& directory) const {
+  if (directory.empty()) return absl::NotFoundError("no directory");
+  return std::unique_ptr<LoadedLobe>(new FakeLobe(directory));
+}
+
+absl::Status FakeWorker::AddLobe(const std::string& name, std::unique_ptr<LoadedLobe> lobe) {
+  if (name.empty()) return absl::InvalidArgumentError("a lobe needs a name");
+  if (FindLobe(name).ok()) return absl::AlreadyExistsError(absl::StrCat(name, " is there"));
+  absl::MutexLock lock(&mutex_);
+  lobes_.push_back({name, static_cast<const FakeLobe&>(*lobe).fingerprint, 0, 0});
+  return absl::OkStatus();
+}
+
+absl::Status FakeWorker::RemoveLobe(const std::string& name) {
+  absl::MutexLock lock(&mutex_);
+  for (LobeInfo& lobe : lobes_) {
+    if (name.empty() || lobe.name != name) continue;
+    lobe.name.clear();
+    return absl::OkStatus();
+  }
+  return absl::NotFoundError(absl::StrCat("no lobe is named \"", name, "\""));
+}
+
+void FakeWorker::SetLobes(std::vector<LobeInfo> lobes) {
+  absl::MutexLock lock(&mutex_);
+  lobes_ = std::move(lobes);
+}
+
+std::vector<LobeInfo> FakeWorker::KnownLobes() const {
+  absl::MutexLock lock(&mutex_);
+  return lobes_;
+}
+
+std::vector<LobeInfo> FakeWorker::Lobes() const {
+  std::vector<LobeInfo> lobes;
+  for (LobeInfo& lobe : KnownLobes()) {
+    for (const Slot& slot : slots_) lobe.num_slots += slot.usable && slot.lobe == lobe.fingerprint;
+    if (!lobe.name.empty() || lobe.num_slots > 0) lobes.push_back(lobe);
+  }
+  return lobes;
+}
+
+// The fingerprint of the lobe of that name.
+absl::StatusOr<std::string> FakeWorker::FindLobe(const std::string& name) const {
+  if (name.empty()) return name;
+  for (const LobeInfo& lobe : KnownLobes()) {
+    if (lobe.name == name) return lobe.fingerprint;
+  }
+  return absl::NotFoundError(absl::StrCat("no lobe is named \"", name, "\""));
+}
+
+// A state under it may move to another slot.
+absl::Status FakeWorker::CheckLobe(const std::string& fingerprint) const {
+  if (fingerprint.empty()) return absl::OkStatus();
+  for (const LobeInfo& lobe : KnownLobes()) {
+    if (!lobe.name.empty() && lobe.fingerprint == fingerprint) return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat("lobe ", fingerprint, " is not loaded"));
 }
 
 // --- Slots ---
@@ -101,14 +175,10 @@ absl::Status FakeWorker::ResetSlot(int32_t slot, const std::string& lobe) {
   ELA_RETURN_IF_ERROR(CheckIdle(slot, "ResetSlot"));
   Slot& s = slots_[slot];
   s.usable = false;
-  if (!lobe.empty() &&
-      std::find(options_.lobes.begin(), options_.lobes.end(), lobe) == options_.lobes.end()) {
-    return absl::NotFoundError(absl::StrCat("no lobe is named \"", lobe, "\""));
-  }
+  ELA_ASSIGN_OR_RETURN(s.lobe, FindLobe(lobe));
   s.usable = true;
-  s.lobe = lobe;
   s.position = 0;
-  s.hash = HashOf(lobe);
+  s.hash = HashOf(s.lobe);
   s.last_sampled = -1;
   s.since_merge.assign(1, s.hash);
   s.segment = Segment();
@@ -118,6 +188,7 @@ absl::Status FakeWorker::ResetSlot(int32_t slot, const std::string& lobe) {
 absl::Status FakeWorker::CopySlot(int32_t from, int32_t to) {
   ELA_RETURN_IF_ERROR(CheckIdle(to, "CopySlot"));
   ELA_RETURN_IF_ERROR(CheckWhole(from, "CopySlot"));
+  ELA_RETURN_IF_ERROR(CheckLobe(slots_[from].lobe));
   if (from != to) slots_[to] = slots_[from];
   return absl::OkStatus();
 }
@@ -193,7 +264,8 @@ absl::StatusOr<FakeWorker::Slot> FakeWorker::Parse(absl::Span<const char> blob) 
 
 absl::Status FakeWorker::BeginLoad(int32_t slot, absl::Span<const char> blob) {
   ELA_RETURN_IF_ERROR(CheckIdle(slot, "BeginLoad"));
-  ELA_RETURN_IF_ERROR(Parse(blob).status());
+  ELA_ASSIGN_OR_RETURN(const Slot parsed, Parse(blob));
+  ELA_RETURN_IF_ERROR(CheckLobe(parsed.lobe));
   StartTransfer(slot, [this, slot, blob] { slots_[slot] = *Parse(blob); });
   return absl::OkStatus();
 }
@@ -209,8 +281,9 @@ absl::Status FakeWorker::BeginCopyOut(int32_t slot, absl::Span<char> to) {
     snapshot.owner = this;
     snapshot.position = s.position;
     snapshot.last_sampled = s.last_sampled;
-    const auto lobe = std::find(options_.lobes.begin(), options_.lobes.end(), s.lobe);
-    snapshot.lobe = s.lobe.empty() ? -1 : static_cast<int32_t>(lobe - options_.lobes.begin());
+    const std::vector<LobeInfo> lobes = KnownLobes();
+    snapshot.lobe = static_cast<int32_t>(lobes.size()) - 1;
+    while (snapshot.lobe >= 0 && lobes[snapshot.lobe].fingerprint != s.lobe) --snapshot.lobe;
     snapshot.num_hashes = static_cast<int64_t>(s.since_merge.size());
     std::copy(s.since_merge.begin(), s.since_merge.end(), snapshot.hashes);
     std::memcpy(to.data(), &snapshot, sizeof(snapshot));
@@ -226,7 +299,7 @@ absl::StatusOr<FakeWorker::Slot> FakeWorker::FromSnapshot(absl::Span<const char>
   }
   Slot s;
   s.usable = true;
-  if (snapshot.lobe >= 0) s.lobe = options_.lobes[snapshot.lobe];
+  if (snapshot.lobe >= 0) s.lobe = KnownLobes()[snapshot.lobe].fingerprint;
   s.position = snapshot.position;
   s.last_sampled = snapshot.last_sampled;
   s.since_merge.reserve(kBlock + 1);
@@ -237,9 +310,9 @@ absl::StatusOr<FakeWorker::Slot> FakeWorker::FromSnapshot(absl::Span<const char>
 
 absl::Status FakeWorker::BeginCopyIn(int32_t slot, absl::Span<const char> from) {
   ELA_RETURN_IF_ERROR(CheckIdle(slot, "BeginCopyIn"));
-  if (const absl::Status status = FromSnapshot(from).status(); !status.ok()) {
-    return Violation(10, std::string(status.message()));
-  }
+  const absl::StatusOr<Slot> parked = FromSnapshot(from);
+  if (!parked.ok()) return Violation(10, std::string(parked.status().message()));
+  ELA_RETURN_IF_ERROR(CheckLobe(parked->lobe));
   StartTransfer(slot, [this, slot, from] { slots_[slot] = *FromSnapshot(from); });
   return absl::OkStatus();
 }
@@ -568,6 +641,7 @@ bool FakeWorker::Read(const Request& request, const std::function<void(int64_t, 
 FakeText FakeWorker::Expected(const Request& request, absl::Span<const TokenId> end_of_text) const {
   FakeText text;
   FakeWorker twin(TwinOptions());
+  twin.SetLobes(KnownLobes());
   if (!twin.Read(request, [](int64_t, uint64_t) {})) return text;
   Slot& slot = twin.slots_[0];
 
@@ -600,6 +674,7 @@ FakeText FakeWorker::Expected(const Request& request, absl::Span<const TokenId> 
 std::vector<float> FakeWorker::ExpectedScores(const Request& request) const {
   std::vector<float> scores;
   FakeWorker twin(TwinOptions());
+  twin.SetLobes(KnownLobes());
   twin.Read(request, [&](int64_t position, uint64_t hash) {
     if (position + 1 == static_cast<int64_t>(request.tokens.size())) return;
     scores.push_back(Logprob(hash, request.tokens[position + 1]));

@@ -16,8 +16,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "model/types.h"
@@ -39,7 +41,7 @@ struct FakeWorkerOptions {
   int32_t num_layers = 2;
   int32_t num_experts = 4;
   int32_t num_experts_per_token = 2;
-  std::vector<std::string> lobes;  // that ResetSlot knows, beside ""
+  std::vector<std::string> lobes;  // that ResetSlot knows from the start, beside ""
 
   FakeClock* clock = nullptr;  // moved by every step, when not null
   absl::Duration step_cost;
@@ -69,6 +71,11 @@ class FakeWorker final : public Worker {
   absl::Status BeginCopyOut(int32_t slot, absl::Span<char> to) override;
   absl::Status BeginCopyIn(int32_t slot, absl::Span<const char> from) override;
   absl::StatusOr<bool> PollTransfer(int32_t slot) override;
+  // A lobe is its directory's name: equal names, equal lobes. "" is not found.
+  absl::StatusOr<std::unique_ptr<LoadedLobe>> LoadLobe(const std::string& directory) const override;
+  absl::Status AddLobe(const std::string& name, std::unique_ptr<LoadedLobe> lobe) override;
+  absl::Status RemoveLobe(const std::string& name) override;
+  std::vector<LobeInfo> Lobes() const override;
 
   // --- What tests expect. ---
 
@@ -98,7 +105,7 @@ class FakeWorker final : public Worker {
   struct Slot {
     bool usable = false;  // reset since it was made, or since its last error
     int32_t in_flight = 0;
-    std::string lobe;
+    std::string lobe;  // fingerprint; empty: the model's own
     int64_t position = 0;
     uint64_t hash = 0;
     TokenId last_sampled = -1;
@@ -115,6 +122,10 @@ class FakeWorker final : public Worker {
     bool pending = false;
   };
 
+  std::vector<LobeInfo> KnownLobes() const;
+  void SetLobes(std::vector<LobeInfo> lobes);
+  absl::StatusOr<std::string> FindLobe(const std::string& name) const;
+  absl::Status CheckLobe(const std::string& fingerprint) const;
   absl::Status CheckIdle(int32_t slot, const char* call);
   absl::Status CheckWhole(int32_t slot, const char* call);
   absl::StatusOr<Slot> Parse(absl::Span<const char> blob) const;
@@ -136,6 +147,8 @@ class FakeWorker final : public Worker {
 
   const FakeWorkerOptions options_;
   WorkerInfo info_;
+  mutable absl::Mutex mutex_;                            // Expected comes from any thread
+  std::vector<LobeInfo> lobes_ ABSL_GUARDED_BY(mutex_);  // every one ever; removed: without a name
   std::vector<Slot> slots_;
   std::array<Step, 2> steps_;
   std::array<StepResult, 3> results_;

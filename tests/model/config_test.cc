@@ -289,5 +289,45 @@ TEST(ConfigTest, MissingDirectoryAndFileAreNotFound) {
               HasSubstr("/nonexistent/model/config.json: No such file"));
 }
 
+TEST(PluggableLobeConfigTest, WhatIsWrittenIsReadBack) {
+  const PluggableLobeConfig lobe = {std::string(64, 'b'),
+                                    {LobeMode::kPrefix, 4, AttentionKernel::kDirMag}};
+  auto read = ParsePluggableLobeConfig(ToJson(lobe), "DIR/config.json", PaperConfig());
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->base_fingerprint, lobe.base_fingerprint);
+  EXPECT_EQ(read->memory_lobe.mode, LobeMode::kPrefix);
+  EXPECT_EQ(read->memory_lobe.heads, 4);
+  EXPECT_EQ(read->memory_lobe.kernel, AttentionKernel::kDirMag);
+}
+
+TEST(PluggableLobeConfigTest, EveryProblemIsNamedAtOnce) {
+  const auto error = [](const std::string& text) {
+    auto config = ParsePluggableLobeConfig(text, "DIR/config.json", PaperConfig());
+    return config.ok() ? "accepted" : std::string(config.status().message());
+  };
+  const std::string empty = error("{}");
+  EXPECT_THAT(empty, HasSubstr("model_type is missing; a pluggable lobe says \"ela_lobe\""));
+  EXPECT_THAT(empty, HasSubstr("base_fingerprint is missing"));
+  EXPECT_THAT(empty, HasSubstr("memory_lobe is missing"));
+  const std::string wrong =
+      error(R"({"model_type":"ela_lobe","base_fingerprint":5,"memory_lobe":{"heads":3},"d":1})");
+  EXPECT_THAT(wrong, HasSubstr("base_fingerprint must be a string"));
+  EXPECT_THAT(wrong, HasSubstr("memory_lobe.heads is 3, which does not divide hidden_size 256"));
+  EXPECT_THAT(wrong, HasSubstr("d is not a known key"));
+  EXPECT_THAT(wrong, Not(HasSubstr("memory_lobe is missing")));
+  EXPECT_THAT(error("[]"), HasSubstr("must be a JSON object"));
+}
+
+TEST(PluggableLobeConfigTest, ItsTensorsAreTheModelsOwnLobes) {
+  LanguageConfig config = PaperConfig();
+  const size_t without = ExpectedTensors(config).size();
+  const std::vector<TensorSpec> lobe = LobeTensors(config);
+  ASSERT_EQ(lobe.size(), 12u);
+  EXPECT_EQ(lobe.back().name, "decoder_layers.3.lob.V.weight");
+  EXPECT_EQ(lobe.back().shape, (std::vector<int64_t>{256, 256}));
+  config.memory_lobe = CausalLobe(1);
+  EXPECT_EQ(ExpectedTensors(config).size(), without + lobe.size());
+}
+
 }  // namespace
 }  // namespace ela

@@ -51,13 +51,15 @@ LanguageConfig PaperConfig() {
   return config;
 }
 
-void WriteRandomCheckpoint(const LanguageConfig& config, uint32_t seed,
-                           const std::string& directory, DType dtype) {
+namespace {
+
+void WriteRandomTensors(const std::vector<TensorSpec>& specs, uint32_t seed,
+                        const std::string& directory, DType dtype) {
   std::mt19937 bits(seed);  // its sequence is fixed by the standard; distributions are not
   const auto uniform = [&] { return static_cast<float>(bits() >> 8) * 0x1p-23f - 1.0f; };
   std::vector<std::string> values;  // bytes of each tensor
   std::vector<NamedTensor> tensors;
-  for (const TensorSpec& spec : ExpectedTensors(config)) {
+  for (const TensorSpec& spec : specs) {
     int64_t size = 1;
     for (int64_t n : spec.shape) size *= n;
     const bool norm = absl::StrContains(spec.name, "norm");
@@ -81,6 +83,35 @@ void WriteRandomCheckpoint(const LanguageConfig& config, uint32_t seed,
     tensors.push_back({spec.name, view});
   }
   for (size_t i = 0; i < tensors.size(); ++i) tensors[i].view.data = values[i].data();
+  const absl::Status written = WriteSafetensors(directory + "/model.safetensors", tensors);
+  ELA_CHECK(written.ok(), "a test checkpoint could not be written");
+}
+
+}  // namespace
+
+void WriteRandomCheckpoint(const LanguageConfig& config, uint32_t seed,
+                           const std::string& directory, DType dtype) {
+  WriteRandomTensors(ExpectedTensors(config), seed, directory, dtype);
+  std::ofstream(directory + "/config.json") << ToJson(config);
+}
+
+void WriteRandomLobe(const LanguageConfig& base, const std::string& base_fingerprint,
+                     const LobeConfig& lobe, uint32_t seed, const std::string& directory) {
+  WriteRandomTensors(LobeTensors(base), seed, directory, DType::kF32);
+  std::ofstream(directory + "/config.json") << ToJson(PluggableLobeConfig{base_fingerprint, lobe});
+}
+
+void WriteModelWithLobe(const std::string& base, const std::string& lobe,
+                        const std::string& directory) {
+  LanguageConfig config = *LoadLanguageConfig(base);
+  config.memory_lobe = LoadPluggableLobeConfig(lobe, config)->memory_lobe;
+  const auto from = *SafetensorsFile::Open(base + "/model.safetensors");
+  const auto plugged = *SafetensorsFile::Open(lobe + "/model.safetensors");
+  std::vector<NamedTensor> tensors;
+  for (const auto& [name, view] : from->tensors()) {
+    if (!absl::StrContains(name, ".lob.")) tensors.push_back({name, view});
+  }
+  for (const auto& [name, view] : plugged->tensors()) tensors.push_back({name, view});
   const absl::Status written = WriteSafetensors(directory + "/model.safetensors", tensors);
   ELA_CHECK(written.ok(), "a test checkpoint could not be written");
   std::ofstream(directory + "/config.json") << ToJson(config);

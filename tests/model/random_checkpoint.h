@@ -24,6 +24,15 @@ LanguageConfig PaperConfig();
 void WriteRandomCheckpoint(const LanguageConfig& config, uint32_t seed,
                            const std::string& directory, DType dtype = DType::kF32);
 
+// A lobe in a directory of its own: config.json for the base of that fingerprint, and random `lob`
+// tensors. base: a model's config, whose own lobe does not matter.
+void WriteRandomLobe(const LanguageConfig& base, const std::string& base_fingerprint,
+                     const LobeConfig& lobe, uint32_t seed, const std::string& directory);
+
+// Writes the model of `base` with the lobe of `lobe` in the place of its own into `directory`.
+void WriteModelWithLobe(const std::string& base, const std::string& lobe,
+                        const std::string& directory);
+
 }  // namespace ela
 
 #endif  // ELA_TESTS_MODEL_RANDOM_CHECKPOINT_H_

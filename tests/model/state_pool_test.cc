@@ -154,6 +154,22 @@ TEST_F(SavedStateTest, AStateOfAnotherModelOrLayoutIsRefused) {
   WorkerRig other_shape(SmallPaperConfig());
   const absl::Status status = other_shape.Make()->BeginLoad(0, blob);
   EXPECT_EQ(status.code(), Code::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("belongs to model"));
+}
+
+// The fingerprints of this model over the layout of another.
+TEST_F(SavedStateTest, AForgedLayoutIsRefused) {
+  auto worker = rig_.Make();
+  LanguageConfig other = rig_.config();
+  other.memory_lobe->heads = 4;
+  auto pool = *StatePool::Create(StateLayout(other), 1, HostAllocator());
+  const WorkerInfo& info = worker->Info();
+  std::string blob;
+  SaveState({pool->layout(), pool->layout().lobe()},
+            {info.model_fingerprint, info.lobe_fingerprint, info.numerics_id, 32, -1},
+            pool->memory(0), &blob);
+  const absl::Status status = worker->BeginLoad(1, blob);
+  EXPECT_EQ(status.code(), Code::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("layout"));
 }
 
@@ -161,13 +177,13 @@ TEST_F(SavedStateTest, AStateOfAnotherModelOrLayoutIsRefused) {
 TEST_F(SavedStateTest, AForgedTokenOrPositionIsDataLoss) {
   auto worker = rig_.Make();
   auto pool = *StatePool::Create(StateLayout(rig_.config()), 1, HostAllocator());
-  const auto load = [&](int64_t position, TokenId last_sampled) {
+  const auto load = [&](int64_t position, TokenId last_sampled, int32_t sealed_tail = 0) {
     const WorkerInfo& info = worker->Info();
     std::string blob;
-    SaveState(
-        pool->layout(),
-        {info.model_fingerprint, info.lobe_fingerprint, info.numerics_id, position, last_sampled},
-        pool->memory(0), &blob);
+    SaveState({pool->layout(), pool->layout().lobe()},
+              {info.model_fingerprint, info.lobe_fingerprint, info.numerics_id, position,
+               last_sampled, sealed_tail},
+              pool->memory(0), &blob);
     return worker->BeginLoad(1, blob);
   };
   const auto vocab = static_cast<TokenId>(worker->Info().vocab_size);
@@ -175,6 +191,9 @@ TEST_F(SavedStateTest, AForgedTokenOrPositionIsDataLoss) {
   EXPECT_EQ(load(32, vocab).code(), Code::kDataLoss);
   EXPECT_EQ(load(32, -2).code(), Code::kDataLoss);
   EXPECT_EQ(load(int64_t{1} << 62, 0).code(), Code::kDataLoss);
+  EXPECT_TRUE(load(35, 0, 3).ok());
+  EXPECT_EQ(load(35, 0, 4).code(), Code::kDataLoss);
+  EXPECT_EQ(load(35, 0, -1).code(), Code::kDataLoss);
 }
 
 // Every kind of number a payload holds: rows before the convolution, m, c (double), A, tail.
@@ -189,7 +208,7 @@ TEST_F(SavedStateTest, APayloadThatIsNotFiniteIsDataLoss) {
                               0};
   const auto load = [&] {
     std::string blob;
-    SaveState(layout, header, pool->memory(0), &blob);
+    SaveState({layout, layout.lobe()}, header, pool->memory(0), &blob);
     return worker->BeginLoad(1, blob);
   };
   ASSERT_TRUE(load().ok());

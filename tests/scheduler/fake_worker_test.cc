@@ -200,6 +200,42 @@ TEST_F(FakeWorkerTest, ASnapshotKeepsTheTextInTheMiddleOfAPrompt) {
   EXPECT_THAT(worker.TakeViolations()[0], HasSubstr("no snapshot"));
 }
 
+TEST_F(FakeWorkerTest, LobesComeAndGoAndTheirStatesStayWhereTheyAre) {
+  FakeWorker worker;
+  std::string blob;
+  std::vector<char> snapshot(worker.Info().state_bytes);
+  EXPECT_TRUE(absl::IsNotFound(worker.ResetSlot(0, "poetry")));
+  ASSERT_TRUE(worker.AddLobe("poetry", *worker.LoadLobe("a")).ok());
+  EXPECT_TRUE(absl::IsAlreadyExists(worker.AddLobe("poetry", *worker.LoadLobe("b"))));
+  ASSERT_TRUE(worker.ResetSlot(0, "poetry").ok());
+  EXPECT_EQ(worker.Lobes()[0].num_slots, 1);
+  ASSERT_TRUE(worker.BeginSave(0, &blob).ok());
+  ASSERT_TRUE(worker.BeginCopyOut(0, absl::MakeSpan(snapshot)).ok());
+  ASSERT_TRUE(worker.RemoveLobe("poetry").ok());
+  EXPECT_TRUE(absl::IsNotFound(worker.RemoveLobe("poetry")));
+  EXPECT_TRUE(absl::IsNotFound(worker.ResetSlot(1, "poetry")));
+  EXPECT_TRUE(absl::IsFailedPrecondition(worker.CopySlot(0, 1)));
+  EXPECT_TRUE(absl::IsFailedPrecondition(worker.BeginLoad(1, blob)));
+  EXPECT_TRUE(absl::IsFailedPrecondition(worker.BeginCopyIn(1, snapshot)));
+  EXPECT_EQ(worker.Lobes()[0].name, "");
+  EXPECT_TRUE(RunOne(worker, Chunk(0, tokens_, 0, whole_)).status.ok());
+
+  // Another lobe of that name is another text; the same one of another name is the same.
+  Request request;
+  request.tokens = tokens_;
+  request.max_new_tokens = 4;
+  request.sampling = greedy_;
+  request.lobe = "poetry";
+  ASSERT_TRUE(worker.AddLobe("poetry", *worker.LoadLobe("b")).ok());
+  const std::vector<TokenId> other = worker.Expected(request).tokens;
+  ASSERT_TRUE(worker.AddLobe("verse", *worker.LoadLobe("a")).ok());
+  request.lobe = "verse";
+  EXPECT_NE(worker.Expected(request).tokens, other);
+  EXPECT_TRUE(worker.BeginLoad(1, blob).ok());
+  EXPECT_TRUE(worker.BeginCopyIn(2, snapshot).ok());
+  ASSERT_TRUE(worker.ResetSlot(0, "").ok());
+}
+
 TEST_F(FakeWorkerTest, BetweenPassesNothingIsSavedOrCopied) {
   FakeWorkerOptions options;
   options.segment_passes = 2;
