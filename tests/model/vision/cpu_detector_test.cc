@@ -3,11 +3,28 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 #include <thread>
 
 #include "tests/model/temporary_directory.h"
 #include "tests/model/vision/random_detector.h"
+
+namespace {
+std::atomic<int64_t> num_allocations{0};
+}  // namespace
+
+// Counts what this program allocates.
+void* operator new(std::size_t size) {
+  ++num_allocations;
+  void* memory = std::malloc(size == 0 ? 1 : size);
+  if (memory == nullptr) std::abort();
+  return memory;
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace ela {
 namespace {
@@ -78,6 +95,27 @@ TEST(CpuDetectorTest, LanesRunAtTheSameTime) {
   }
   for (std::thread& thread : threads) thread.join();
   for (const DetectOutput& output : got) ExpectSameBits(output, want);
+}
+
+TEST(CpuDetectorTest, NothingIsAllocatedForASizeThatWasSeen) {
+  Rig rig(DetectorVariant::kLatMs);
+  const std::vector<uint8_t> wide = RandomPicture(128, 64, 1), high = RandomPicture(64, 128, 1);
+  DetectOutput output;
+  const auto detect = [&](int width, int height, const std::vector<uint8_t>& picture) {
+    const DetectItem item = {picture, &rig.options};
+    rig.detector->Detect(0, width, height, {&item, 1}, {&output, 1});
+    EXPECT_FALSE(output.detections.empty());
+  };
+  detect(128, 64, wide);
+  detect(64, 128, high);
+  const int64_t before = num_allocations;
+  for (int i = 0; i < 3; ++i) {
+    detect(128, 64, wide);
+    detect(64, 128, high);
+  }
+  EXPECT_EQ(num_allocations - before, 0);
+  detect(96, 96, RandomPicture(96, 96, 1));
+  EXPECT_GT(num_allocations - before, 0);
 }
 
 TEST(CpuDetectorTest, InfoTellsWhatTheCheckpointSays) {
