@@ -3,11 +3,13 @@
 #include <ATen/Parallel.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -53,8 +55,12 @@ struct TrainArguments {
   DataOptions data;
   DetectorSettings settings;
   DetectorRunOptions run;
-  std::string variant = "lat-ms", size = "320", fit = "auto", shape, export_type = "f32";
+  std::string variant = "lat-ms", size = "auto", fit = "auto", shape, export_type = "f32";
   std::string box_loss = "giou";
+  TrainArguments() {
+    // Beyond eight the short operations of a step gain nothing.
+    settings.num_threads = std::clamp<int>(std::thread::hardware_concurrency(), 1, 8);
+  }
   double memory_mb = 2048;
 };
 
@@ -63,15 +69,15 @@ absl::Status ParseSize(const std::string& text, DetectorConfig* model) {
   const std::vector<std::string> sides = absl::StrSplit(text, 'x');
   if (sides.size() > 2 || !absl::SimpleAtoi(sides[0], &model->input_width) ||
       !absl::SimpleAtoi(sides.back(), &model->input_height)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--size is '", text, "', expected SIDE or WIDTHxHEIGHT, as 320 or 416x320"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--size is '", text, "', expected auto, SIDE or WIDTHxHEIGHT, as 320 or 416x320"));
   }
   return absl::OkStatus();
 }
 
 absl::Status RunTraining(TrainArguments a) {
   DetectorConfig& model = a.settings.model;
-  ELA_RETURN_IF_ERROR(ParseSize(a.size, &model));
+  if (a.size != "auto") ELA_RETURN_IF_ERROR(ParseSize(a.size, &model));
   ELA_ASSIGN_OR_RETURN(a.run.export_type, ParseExportType(a.export_type));
   a.settings.loss.box_loss = a.box_loss == "ciou" ? vision::BoxLoss::kCiou : vision::BoxLoss::kGiou;
   // Words and shape are read as config.json's are, with its messages.
@@ -86,6 +92,7 @@ absl::Status RunTraining(TrainArguments a) {
   a.run.memory_bytes = static_cast<int64_t>(a.memory_mb * (1 << 20));
   a.data.seed = a.settings.seed;
   ELA_ASSIGN_OR_RETURN(TrainingData data, ReadTrainingData(a.data));
+  if (a.size == "auto") model.input_width = model.input_height = AutomaticSide(data.training);
   model.fit = a.fit == "stretch" ? FitMode::kStretch
               : a.fit == "letterbox"
                   ? FitMode::kLetterbox
@@ -116,7 +123,8 @@ void AddTrainCommand(CLI::App* app, TrainArguments* a) {
   app->add_option("--variant", a->variant, "lat-ms (three scales), lat or lat-dsc (the paper's)")
       ->capture_default_str()
       ->group(model);
-  app->add_option("--size", a->size, "input: SIDE or WIDTHxHEIGHT; larger finds smaller objects")
+  app->add_option("--size", a->size,
+                  "input: SIDE or WIDTHxHEIGHT, or auto: 320, more where objects are small")
       ->capture_default_str()
       ->group(model);
   app->add_option("--fit", a->fit,
@@ -174,7 +182,9 @@ void AddTrainCommand(CLI::App* app, TrainArguments* a) {
   app->add_option("--seed", a->settings.seed, "of weights, order and augmentation")
       ->capture_default_str()
       ->group(recipe);
-  app->add_option("--threads", a->settings.num_threads)->capture_default_str()->group(recipe);
+  app->add_option("--threads", a->settings.num_threads, "another number rounds otherwise")
+      ->capture_default_str()
+      ->group(recipe);
   app->add_option("--evaluate-every", a->run.evaluate_every, "epochs; 0: some 40 times in all")
       ->capture_default_str()
       ->group(recipe);

@@ -104,6 +104,24 @@ int64_t NumSteps(const DetectorSettings& settings, int64_t num_pictures) {
   return std::max<int64_t>(1, (samples + settings.batch - 1) / settings.batch);
 }
 
+int32_t AutomaticSide(const Dataset& dataset) {
+  std::vector<double> sides;  // at an input of one pixel
+  for (const LabelledImage& image : dataset.images) {
+    for (const TruthBox& truth : image.boxes) {
+      const double area = static_cast<double>(truth.box.x1 - truth.box.x0) *
+                          static_cast<double>(truth.box.y1 - truth.box.y0);
+      sides.push_back(std::sqrt(area) / std::max(image.width, image.height));
+    }
+  }
+  if (sides.empty()) return 320;
+  const auto fifth = sides.begin() + static_cast<int64_t>(sides.size()) / 5;
+  std::nth_element(sides.begin(), fifth, sides.end());
+  for (const int32_t side : {320, 416}) {
+    if (*fifth * side >= 12) return side;
+  }
+  return 512;
+}
+
 FitMode AutomaticFit(const Dataset& dataset, int32_t input_width, int32_t input_height) {
   std::vector<double> ratios;
   for (const LabelledImage& image : dataset.images) {

@@ -44,6 +44,11 @@ int64_t AutomaticEpochs(int64_t num_pictures);
 // Steps of the whole run.
 int64_t NumSteps(const DetectorSettings& settings, int64_t num_pictures);
 
+// The side of a square input that shows four in five objects at least 12 pixels wide and high (the
+// geometric mean of both): 320, 416 or 512. What a network cannot see it cannot learn, and time
+// grows with the square.
+int32_t AutomaticSide(const Dataset& dataset);
+
 // Stretching uses every pixel of the input, and where all pictures have one shape it does nothing
 // else; letterboxing keeps shapes comparable where they differ. kStretch when nine in ten pictures
 // are within 10 % of the median ratio of width to height and that is at most 2:1 off the input's.

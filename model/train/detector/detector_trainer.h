@@ -14,12 +14,13 @@
 
 namespace ela::train {
 
-// Where a run reads, writes and reports: nothing here changes the weights it arrives at.
+// Where a run reads, writes and reports: nothing here changes the course of its weights.
 struct DetectorRunOptions {
   std::string out;
-  bool resume = false;         // go on from the state in `out`; else `out` must hold none
-  double minutes = 0;          // > 0: as many epochs as this machine does in that time
-  int64_t evaluate_every = 0;  // epochs; 0: some forty times in all
+  bool resume = false;  // go on from the state in `out`; else `out` must hold none
+  double minutes = 0;   // > 0: as many epochs as this machine does in that time
+  // Epochs; 0: some forty times in all. The best of the weights that were measured are kept.
+  int64_t evaluate_every = 0;
   int64_t memory_bytes = int64_t{2} << 30;  // of decoded training pictures
   DType export_type = DType::kF32;
   bool quiet = false;

@@ -173,6 +173,33 @@ TEST(DetectorSettingsTest, EpochsFollowFromTheNumberOfPictures) {
   EXPECT_EQ(AutomaticEpochs(118000), 24);
 }
 
+TEST_F(DetectorTrainerTest, AsManyEpochsAsFitInTheGivenMinutesAndResumingKeepsTheirNumber) {
+  DetectorSettings settings = SmallSettings();
+  settings.num_epochs = 0;
+  DetectorRunOptions run = Quiet("run");
+  run.minutes = 0.03;
+  run.evaluate_every = 1000;
+  const auto first = TrainDetector(settings, run, Data());
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_GT(first->steps, 2);
+  run.resume = true;
+  const auto again = TrainDetector(settings, run, Data());
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->steps, first->steps);
+}
+
+TEST(DetectorSettingsTest, SmallObjectsGetALargerInput) {
+  Dataset dataset;
+  dataset.images.push_back({"", "", 1, 640, 480, {}});
+  const auto side_of = [&](float side) {
+    dataset.images[0].boxes.assign(10, {{0, 0, side, side}, 0, 0, false});
+    return AutomaticSide(dataset);
+  };
+  EXPECT_EQ(side_of(40), 320);
+  EXPECT_EQ(side_of(20), 416);
+  EXPECT_EQ(side_of(10), 512);
+}
+
 TEST(DetectorSettingsTest, PicturesOfOneShapeAreStretched) {
   Dataset dataset;
   for (int i = 0; i < 20; ++i) dataset.images.push_back({"", "", i, 640, 480, {}});
