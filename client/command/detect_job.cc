@@ -55,7 +55,7 @@ ExitCode DetectJob::Run() {
     WatchOver(num_workers);
   }
   for (std::thread& worker : workers) worker.join();
-  if (!options_.json && pictures_.size() > 1) PrintSummary();
+  if (!options_.json && pictures_.size() > 1 && num_done_ > 0) PrintSummary();
   absl::MutexLock lock(&mutex_);
   if (!stopped_.ok()) return Report(stopped_);
   return worst_;
@@ -191,8 +191,8 @@ void DetectJob::PrintOne(const Picture& picture, const ImageResult& result) {
     }
     PrintError(absl::StrCat(picture.name, ": ", result.status.message()));
   } else if (result.truncated) {
-    PrintError(absl::StrCat(picture.name, ": more objects than the ", result.objects.size(),
-                            " that were asked for (--max)"));
+    PrintError(absl::StrCat(picture.name, ": more than the ", result.objects.size(),
+                            " objects shown; a limit cut the rest off (--max, --threshold)"));
   }
   std::string text;
   if (options_.json) {

@@ -390,7 +390,7 @@ TEST_F(DetectCommandTest, ALimitThatCutsObjectsOffIsSaid) {
   });
   const Result result = Run({Make("a.jpg", "x"), "--max", "1"});
   EXPECT_EQ(result.exit_code, 0);
-  EXPECT_THAT(result.errors, HasSubstr("a.jpg: more objects than the 1 that were asked for"));
+  EXPECT_THAT(result.errors, HasSubstr("a.jpg: more than the 1 objects shown; a limit cut the rest off (--max"));
 }
 
 TEST_F(DetectCommandTest, BoxesAreDrawnIntoAFile) {

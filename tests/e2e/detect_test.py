@@ -90,14 +90,17 @@ class Detect(TestCase):
             self.assertAlmostEqual(theirs.box.x1, ours["box"][2], places=3)
 
     def test_standard_input_classes_and_another_input_size(self):
-        result = self.server.ela("models", "lat-3", "--json")
-        names = json.loads(result.stdout)["class_names"]
-        found = self.objects(PHOTOS[0], "--classes", names[1], "--input-size", "416x320")[0]
-        self.assertEqual({one["class"] for one in found}, {names[1]})
+        names = json.loads(self.server.ela("models", "lat-3", "--json").stdout)["class_names"]
+        everything = self.objects(PHOTOS[0])[0]
+        apart = [self.objects(PHOTOS[0], "--classes", name)[0] for name in names]
+        for name, found in zip(names, apart):
+            self.assertLessEqual({one["class"] for one in found}, {name})
+        self.assertGreaterEqual(sum(len(found) for found in apart), len(everything))
+        self.assertNotEqual(self.objects(PHOTOS[0], "--input-size", "416x320")[0], everything)
         with open(PHOTOS[0], "rb") as file:
             command = [BIN / "ela", "detect", "-", "--json", "--threshold", "0", "--server", self.server.address]
             piped = subprocess.run(command, stdin=file, capture_output=True, text=True, timeout=PATIENCE)
-        self.assertEqual(lines(piped.stdout)[0]["objects"], self.objects(PHOTOS[0])[0])
+        self.assertEqual(lines(piped.stdout)[0]["objects"], everything)
 
     def test_drawings_have_the_pictures_size_as_a_person_sees_it(self):
         self.detect(SAMPLES, "--threshold", "0", "--max", "9", "--draw", self.folder / "boxes")
@@ -129,7 +132,7 @@ class BadPictures(TestCase):
             "half.jpg": (jpeg[: len(jpeg) // 2], "IMAGE_TRUNCATED"),
             "half.png": (png(64, 64, bytes(range(256)) * 20)[:90], "IMAGE_TRUNCATED"),
             "text.jpg": (b"This is no picture.\n" * 9, "IMAGE_UNKNOWN_FORMAT"),
-            "gif.png": (b"GIF89a" + bytes(100), "IMAGE_UNKNOWN_FORMAT"),
+            "gif.png": (b"GIF89a" + bytes(100), "IMAGE_UNSUPPORTED"),
             "claims.png": (png(60000, 60000, b"\0"), "IMAGE_TOO_LARGE"),
             "bomb.png": (png(9000, 9000), "IMAGE_TOO_LARGE"),  # 81 megapixels in 80 KB
         }
@@ -159,7 +162,7 @@ class BadPictures(TestCase):
                 self.assertIn(f"ela: {self.folder / name}: ", result.stderr)
                 self.assertLess(len(error["message"]), 300)
         messages = {name: failed[str(self.folder / name)]["message"] for name in names}
-        self.assertEqual(len(set(messages.values())), len(messages) - 1, messages)  # text and GIF share theirs
+        self.assertEqual(len(set(messages.values())), len(messages), messages)
 
     def test_memory_stays_bounded(self):
         before = self.server.metric("process_resident_memory_bytes")
@@ -180,7 +183,7 @@ class BadPictures(TestCase):
                 self.assertEqual(result.returncode, 3, result.stderr)
                 self.assertEqual(result.stdout, "")
                 self.assertIn(words, result.stderr)
-                self.assertEqual(result.stderr.count(words + ":") + result.stderr.count(f'"{words}"'), 1)
+                self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
 
     def test_too_many_images_and_raw_pixels_that_do_not_fit(self):
         photo = detection.DetectImage(encoded=PHOTOS[0].read_bytes())
