@@ -3,35 +3,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <thread>
 
 #include "tests/model/temporary_directory.h"
+#include "tests/model/vision/counted_allocations.h"
 #include "tests/model/vision/random_detector.h"
-
-namespace {
-std::atomic<int64_t> num_allocations{0};
-}  // namespace
-
-// Counts what this program allocates.
-void* operator new(std::size_t size) {
-  ++num_allocations;
-  void* memory = std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace ela {
 namespace {
 
 using ::testing::HasSubstr;
 
-// A detector of random weights that calls half of all places an object.
+// A detector of random weights that sees an object in many places.
 struct Rig {
   explicit Rig(DetectorVariant variant, int num_lanes = 1, float gain = 1.0f) {
     WriteRandomDetector(MakeDetectorConfig(variant, 3), 11, directory.path(), gain);
@@ -108,14 +92,14 @@ TEST(CpuDetectorTest, NothingIsAllocatedForASizeThatWasSeen) {
   };
   detect(128, 64, wide);
   detect(64, 128, high);
-  const int64_t before = num_allocations;
+  const int64_t before = NumAllocations();
   for (int i = 0; i < 3; ++i) {
     detect(128, 64, wide);
     detect(64, 128, high);
   }
-  EXPECT_EQ(num_allocations - before, 0);
+  EXPECT_EQ(NumAllocations() - before, 0);
   detect(96, 96, RandomPicture(96, 96, 1));
-  EXPECT_GT(num_allocations - before, 0);
+  EXPECT_GT(NumAllocations() - before, 0);
 }
 
 TEST(CpuDetectorTest, InfoTellsWhatTheCheckpointSays) {
