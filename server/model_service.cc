@@ -1,9 +1,12 @@
 #include "server/model_service.h"
 
 #include <string>
+#include <vector>
 
-#include "model/status_macros.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/detect_convert.h"
+#include "server/rpc_status.h"
 #include "server/unary_call.h"
 
 namespace ela {
@@ -74,6 +77,18 @@ void SetLanguageModel(const ModelCard& card, v1::LanguageModel* message) {
   message->set_chat_template(card.tokenizer->chat_template());
 }
 
+// What neither kind has.
+absl::Status NoSuchModel(const std::string& name, const ModelMap& models,
+                         const DetectorMap& detectors) {
+  std::vector<std::string> known;
+  for (const auto& model : models.all()) known.push_back(model->card().name);
+  for (const auto& detector : detectors.all()) known.push_back(detector->card().name);
+  return WithReason(
+      absl::NotFoundError(absl::StrCat("no model is named \"", Shortened(name),
+                                       "\"; this server has ", absl::StrJoin(known, ", "))),
+      "MODEL_NOT_FOUND");
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* ModelService::List(grpc::CallbackServerContext*,
@@ -104,10 +119,11 @@ grpc::ServerUnaryReactor* ModelService::Describe(grpc::CallbackServerContext*,
       DescribeDetector((*detector)->card(), response->mutable_detector());
       return absl::OkStatus();
     }
-    ELA_ASSIGN_OR_RETURN(ServedModel * model, models_.Find(request->model()));
-    response->set_name(model->card().name);
+    const absl::StatusOr<ServedModel*> model = models_.Find(request->model());
+    if (!model.ok()) return NoSuchModel(request->model(), models_, detectors_);
+    response->set_name((*model)->card().name);
     response->set_kind(v1::ModelSummary::KIND_LANGUAGE);
-    SetLanguageModel(model->card(), response->mutable_language());
+    SetLanguageModel((*model)->card(), response->mutable_language());
     return absl::OkStatus();
   });
 }

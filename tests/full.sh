@@ -17,6 +17,7 @@ known=(
   "decode      | tokens/s of the serving path: one sequence, 64 sequences, prefill; one thread, then all cores"
   "position    | time per token at position 1,000,000 against 1,000, and growth of memory (minutes)"
   "streams     | 64 streams over gRPC against the same engine in process"
+  "detection   | pictures/s from JPEG to boxes over gRPC, latency at 70 % of that, memory over 100,000 pictures (minutes)"
   "stability   | the scheduler and kernel suites 20 times over, in random order"
   "stress      | e2e suites over and over beside a machine full of other work, 10 minutes"
 )
@@ -43,8 +44,16 @@ bash deploy/install_deps.sh --test || exit 1
 say "build"
 { cmake --preset release && cmake --build build/release -j "$(nproc)"; } >build/logs/full-build.log 2>&1 \
   || { tail -n 25 build/logs/full-build.log; exit 1; }
-models=("")  # random weights in the paper's configuration, then every model that ships
-for directory in deploy/models/*/; do [ -f "$directory/config.json" ] && models+=("${directory%/}"); done
+models=("")  # random weights in the paper's configuration, then every language model that ships
+detectors=()
+for directory in deploy/models/*/; do
+  [ -f "$directory/config.json" ] || continue
+  if grep -q '"yolo_lat"' "$directory/config.json"; then
+    detectors+=("${directory%/}")
+  else
+    models+=("${directory%/}")
+  fi
+done
 
 decode() {
   local model
@@ -55,6 +64,13 @@ decode() {
   done
 }
 position() { figure "$tests/bench/decode_bench" --threads 1 --position-ratio; }
+detection() {
+  local detector
+  for detector in "${detectors[@]}"; do
+    echo "{\"model\": \"$detector\"}"
+    figure "$tests/bench/detect_service_bench" --model "$detector" --images 100000 || return 1
+  done
+}
 streams() {
   local model
   for model in "${models[@]}"; do figure "$tests/bench/stream_bench" ${model:+--model "$model"} || return 1; done

@@ -251,6 +251,13 @@ TEST_F(DetectionTest, ModelsListsAndDescribesDetectorsToo) {
   EXPECT_EQ(describe("eyes").kind(), v1::ModelSummary::KIND_DETECTOR);
   EXPECT_EQ(describe("eyes").detector().class_names_size(), 3);
   EXPECT_TRUE(describe("").has_language());
+
+  v1::DescribeModelRequest unknown;
+  unknown.set_model("nobody");
+  v1::DescribeModelResponse response;
+  grpc::ClientContext context;
+  const grpc::Status status = models_->Describe(&context, unknown, &response);
+  EXPECT_EQ(status.error_message(), "no model is named \"nobody\"; this server has tiny, eyes");
 }
 
 TEST_F(DetectionTest, AServerMayServeDetectorsAlone) {
