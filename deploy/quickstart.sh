@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From a fresh clone to a language model that streams text, in one command: installs what is missing, builds the
-# server and the client, starts the server with the model that ships, lets it continue a real text, shows the live
-# metrics and says what to try next. Safe to run again: what is done is not done twice.
+# From a fresh clone to a language model that streams text and a detector that finds cells, in one command: installs
+# what is missing, builds server and client, starts the server with the models that ship, lets it continue a real text
+# and look at photographs, shows live metrics and says what to try next. Safe to run again: what is done stays done.
 #
 #   deploy/quickstart.sh [--keep] [--model DIR] [--tokens N]
 #
@@ -13,6 +13,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 keep=0
 model=deploy/models/ela-7m
+detector=deploy/models/ela-det
 tokens=160
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -66,12 +67,12 @@ show_progress() {
 }
 
 # --- 1. What it needs ------------------------------------------------------------------------------------------
-step "1/5  What is missing"
+step "1/6  What is missing"
 [ -f "$model/config.json" ] || stop "there is no model in $model (no config.json): give another with --model DIR"
 bash deploy/install_deps.sh --no-torch || stop "the packages could not be installed: see above, and README.md, Setting up"
 
 # --- 2. Build --------------------------------------------------------------------------------------------------
-step "2/5  Building ela-server and ela"
+step "2/6  Building ela-server and ela"
 start=$SECONDS
 [ -x $build/bin/ela-server ] || note "The first time takes some minutes; the log is in $build.log."
 mkdir -p build
@@ -84,9 +85,9 @@ note "Done in $((SECONDS - start)) s."
 ela=$build/bin/ela
 
 # --- 3. Start --------------------------------------------------------------------------------------------------
-step "3/5  Starting the server with $model"
+step "3/6  Starting the server with $model and $detector"
 begin=$(date +%s%N)
-$build/bin/ela-server --model "$model" --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 \
+$build/bin/ela-server --model "$model" --model $detector --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 \
   --ready-file "$run/ready" >"$run/server.log" 2>&1 9>&- &
 server_pid=$!
 until [ -s "$run/ready" ]; do
@@ -105,7 +106,7 @@ echo
 $ela models || stop "the server does not answer"
 
 # --- 4. Generate -----------------------------------------------------------------------------------------------
-step "4/5  A real text, and how the model continues it"
+step "4/6  A real text, and how the model continues it"
 note "The end of deploy/quickstart.txt, a public document that the shipped model was not trained on:"
 echo
 printf '%s' "$dim"
@@ -118,7 +119,19 @@ printf '%s' "$off"
 [ $code = 0 ] || { cat "$run/stats" >&2; stop "the stream ended with exit code $code"; }
 grep -v '^$' "$run/stats" | while IFS= read -r line; do note "$line"; done
 
-# --- 5. Metrics ------------------------------------------------------------------------------------------------
+# --- 5. Detect -------------------------------------------------------------------------------------------------
+step "5/6  Photographs of blood, and what the detector finds in them"
+note "Three pictures of deploy/samples, which the detector was not trained on; at most five objects of each:"
+echo
+boxes=$build/boxes
+$ela detect deploy/samples --model "$(basename $detector)" --max 5 2>/dev/null \
+  || stop "the detector does not answer"
+$ela detect deploy/samples --model "$(basename $detector)" --draw $boxes >/dev/null 2>&1 \
+  || stop "the boxes could not be drawn into $boxes"
+echo
+note "All of them are drawn into $boxes: open $(ls $boxes/*.jpg | head -n 1)."
+
+# --- 6. Metrics ------------------------------------------------------------------------------------------------
 # digest FILE: what an operator looks at first, from Prometheus' text format.
 digest() {
   awk '
@@ -152,7 +165,7 @@ digest() {
     }' "$1"
 }
 
-step "5/5  Live metrics, while 8 streams run at once"
+step "6/6  Live metrics, while 8 streams run at once"
 for seed in 1 2 3 4 5 6 7 8; do
   $ela generate "## Abstract" -n 20000 --seed $seed --ignore-eos >/dev/null 2>&1 &
   streams+=($!)
@@ -173,6 +186,7 @@ if [ "$keep" = 1 ]; then
 
     export ELA_SERVER=$address
     $ela generate "## Abstract" -n 200 --stats
+    $ela detect YOUR-PICTURE.jpg --draw out.png
     $ela generate "Rationale" --json --logprobs -n 20
     $ela models $(basename "$model")
     curl http://$metrics/metrics
@@ -181,7 +195,7 @@ NEXT
 else
   cat <<NEXT
     bash deploy/quickstart.sh --keep        the same, and the server stays for you to play with
-    $ela --help              generate, score, models, tokenize, with examples
+    $ela --help              generate, score, detect, models, tokenize, with examples
     $build/bin/ela-server --help
     bash tests/run.sh                       builds and passes every test
     README.md                               first calls from C++ and Python; configuration; metrics

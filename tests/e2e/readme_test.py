@@ -4,11 +4,12 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import unittest
 
-from house import BIN, FOLDER, PATIENCE, SOURCE, Server, TestCase
+from house import BIN, DETECTOR, FOLDER, PATIENCE, SOURCE, Server, TestCase
 
 README = (SOURCE / "README.md").read_text()
 
@@ -22,9 +23,13 @@ def block_after(heading, language=""):
 class Readme(TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Server("--model-name", "ela-7m")
+        cls.server = Server("--model-name", "ela-7m", detector=DETECTOR)
         cls.folder = FOLDER / "newcomer"
         cls.folder.mkdir()
+        (cls.folder / "photos").mkdir()
+        for photo in (SOURCE / "deploy" / "samples").glob("*.jpg"):
+            shutil.copy(photo, cls.folder / "photo.jpg")
+            shutil.copy(photo, cls.folder / "photos")
         (cls.folder / "story.txt").write_text("Once upon a time")
         (cls.folder / "documents.jsonl").write_text(json.dumps({"id": "a", "text": "A text."}) + "\n")
 
