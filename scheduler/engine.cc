@@ -44,6 +44,7 @@ absl::Status CheckOptions(const EngineOptions& options, const WorkerInfo& worker
         "snapshot_bytes is ", options.snapshot_bytes, ", log_bytes ", options.log_bytes,
         ", swap_quantum ", options.swap_quantum, ", none may be negative"));
   }
+  ELA_RETURN_IF_ERROR(CheckPositive("store_state_every", options.store_state_every));
   ELA_RETURN_IF_ERROR(CheckPositive("prefix_min_tokens", options.prefix_min_tokens));
   ELA_RETURN_IF_ERROR(CheckEvery("prefix_every_tokens", options.prefix_every_tokens));
   ELA_RETURN_IF_ERROR(CheckEvery("session_every_tokens", options.session_every_tokens));
@@ -86,6 +87,9 @@ Engine::Engine(const EngineOptions& options, Admission admission, Worker& worker
       prefixes_(log_memory_),
       table_(options.new_session_id, worker.Info().segment_passes, pool_, log_memory_),
       now_(clock.Now()) {
+  KeeperOptions store = options_.store;
+  store.model_fingerprint = worker.Info().model_fingerprint;
+  keeper_ = std::make_unique<SessionKeeper>(store, inbox_);
   active_.reserve(slots_.num_slots());
   candidates_.reserve(slots_.num_slots());
   candidate_sequences_.reserve(slots_.num_slots());
@@ -104,6 +108,7 @@ Engine::~Engine() {
   for (Sequence* sequence : left) {
     Finish(*sequence, absl::UnavailableError("the engine has stopped"), FinishReason::kCancelled);
   }
+  keeper_ = nullptr;  // answers what waits for it, while all else is there
 }
 
 // --- Any thread. ---
@@ -195,7 +200,9 @@ bool Engine::RunOnce() {
 void Engine::DrainInbox() {
   inbox_.Take(messages_);
   drain_deadline_ = messages_.drain_deadline;
+  for (const std::function<void()>& call : messages_.calls) call();
   table_.Expire(now_);
+  SweepStore();
   for (SessionCommand& command : messages_.commands) {
     std::visit([this](auto& c) { Execute(c); }, command);
   }
@@ -274,11 +281,23 @@ void Engine::Admit() {
   }
 }
 
+// With several segment passes a segment begins only when the scratch has room for all of it; who
+// came first begins first, so that a long one is not passed for ever.
 void Engine::Plan() {
   candidates_.clear();
   candidate_sequences_.clear();
+  int64_t scratch = worker_.Info().max_scratch_tokens;
+  const bool limited = scratch > 0;
+  for (const Sequence* sequence : active_) {
+    if (limited && !sequence->whole()) scratch -= sequence->prompt().segment().length;
+  }
   for (Sequence* sequence : active_) {
     if (sequence->paused() || sequence->ended || sequence->transfer != Transfer::kNone) continue;
+    if (limited && !sequence->decoding() && sequence->whole() &&
+        sequence->prompt().sees_own_future()) {
+      scratch -= sequence->prompt().segment().length;
+      if (scratch < 0) continue;
+    }
     PlanCandidate candidate;
     candidate.slot = sequence->slot;
     candidate.decoding = sequence->decoding();
@@ -343,7 +362,10 @@ void Engine::DeliverItem(Sequence& sequence, const StepItem& item, const Planned
     if (sequence.DeliverToken(output, options_.end_of_text, now_, why) == SinkState::kFull) {
       sink = SinkState::kFull;
     }
-    if (sequence.session != nullptr) sequence.session->AppendGenerated(output.sampled);
+    if (sequence.session != nullptr) {
+      sequence.session->AppendGenerated(output.sampled);
+      if (sequence.session->durability == Durability::kEveryMessage) KeepTokens(*sequence.session);
+    }
     admission_.Charge(sequence.tenant, 1);
     if (sequence.num_generated() == 1) {
       observer_.OnFirstToken(sequence.last_interval());
@@ -423,6 +445,9 @@ absl::Time Engine::NextDeadline() const {
   return next;
 }
 
-bool Engine::Drained() const { return inbox_.draining() && sequences_.empty() && inbox_.empty(); }
+bool Engine::Drained() const {
+  return inbox_.draining() && sequences_.empty() && held_.empty() && keeper_->idle() &&
+         inbox_.empty();
+}
 
 }  // namespace ela

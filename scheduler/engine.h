@@ -17,6 +17,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -38,6 +39,7 @@
 #include "scheduler/request.h"
 #include "scheduler/sequence.h"
 #include "scheduler/session_command.h"
+#include "scheduler/session_keeper.h"
 #include "scheduler/session_table.h"
 #include "scheduler/slot_table.h"
 #include "scheduler/snapshot_pool.h"
@@ -74,6 +76,11 @@ struct EngineOptions {
   int32_t session_every_tokens = 4096;
   // Draws 128 random bits from a source that nobody can guess; engine thread. Null: no sessions.
   std::function<SessionId()> new_session_id;
+  // Where durable sessions are kept; its writer null: nowhere. model_fingerprint is the worker's.
+  KeeperOptions store;
+  // A sealed state goes to the store at the end of a call when the last one is so many tokens
+  // behind: what a restored session has to absorb again at most, but for one call. > 0.
+  int32_t store_state_every = 256;
 };
 
 class Engine final {
@@ -176,6 +183,7 @@ class Engine final {
   void Started(Sequence& sequence, const absl::Status& status);
   void Moved(Sequence& sequence, const absl::Status& status);
   void Loaded(Sequence& sequence);
+  void StaysInSlot(Sequence& sequence, Transfer transfer);
   void TakeSnapshot(Sequence& sequence, uint32_t uses);
   void FileSnapshot(Sequence& sequence, const SnapshotRef& snapshot, uint32_t uses);
   void MakeChoices(Sequence& first, const SnapshotRef& snapshot, int64_t start);
@@ -205,10 +213,38 @@ class Engine final {
   void Execute(DeleteSession& command);
   void Execute(ExportSession& command);
   void Execute(ImportSession& command);
-  void AnswerWith(const SessionDone<SessionInfo>& done, const absl::StatusOr<Session*>& session);
+  template <typename Message>
+  bool Deferred(Message& command);
+  absl::Status RoomForLog(int64_t num_tokens);
+  void GiveBack(Session& session);
   absl::Status Rewind(RewindSession& command);
   absl::Status Export(ExportSession& command);
   absl::Status Import(ImportSession& command);
+
+  // --- The store (engine_store.cc). ---
+  absl::Time ExpiryOf(const Session& session) const;
+  void KeepSession(Session& session, std::shared_ptr<const std::string> state, int64_t position,
+                   std::function<void(const absl::Status&)> then);
+  void KeepTokens(Session& session);
+  SessionKeeper::Done Acknowledgement(Session& session,
+                                      std::function<void(const absl::Status&)> then);
+  void Acknowledged(Session& session, int64_t epoch, int64_t end, const absl::Status& status);
+  void SealEnd(Sequence& sequence);
+  bool KeepEnd(Sequence& sequence);
+  void TellHeld(Ticket ticket, int64_t durable_tokens);
+  void MakeDurable(Session& session, std::function<void(const absl::Status&)> then);
+  absl::Status CheckDurability(Durability durability) const;
+  void AnswerKept(SessionDone<SessionInfo> done, const absl::StatusOr<Session*>& changed);
+  void AnswerNew(SessionDone<SessionInfo> done, const absl::StatusOr<Session*>& made);
+  std::function<void(const absl::Status&)> AnswerLater(const Session& session,
+                                                       SessionDone<SessionInfo> done);
+  void GetStored(const GetSession& command);
+  void ListStored(const ListSessions& command);
+  bool MayBeStored(const SessionId& id) const;
+  void WhenLoaded(const std::string& tenant, const SessionId& id,
+                  std::function<void(const absl::Status&)> then);
+  absl::Status Restore(LoadedSession loaded);
+  void SweepStore();
 
   // --- Constant after construction. ---
   const EngineOptions options_;
@@ -235,9 +271,15 @@ class Engine final {
   std::vector<Sequence*> moving_;   // whose slot's transfer is under way
   std::vector<Sequence*> arrived_;  // scratch of PollTransfers
   std::vector<Sequence*> paused_;   // whose reader is slow
-  int32_t num_leaving_ = 0;         // slots that are being copied out to be given up
-  int32_t num_swapped_ = 0;         // sequences that had a slot and have none
-  bool stopping_ = false;           // the destructor runs: nothing is kept
+  std::map<std::pair<std::string, SessionId>,
+           std::vector<std::function<void(const absl::Status&)>>>
+      loads_;  // who waits for sessions that are being loaded
+  absl::flat_hash_map<Ticket, std::unique_ptr<Sequence>> held_;  // ended, told when it is kept
+  std::unique_ptr<SessionKeeper> keeper_;
+  absl::Time next_sweep_ = absl::InfinitePast();
+  int32_t num_leaving_ = 0;  // slots that are being copied out to be given up
+  int32_t num_swapped_ = 0;  // sequences that had a slot and have none
+  bool stopping_ = false;    // the destructor runs: nothing is kept
   std::set<std::pair<absl::Time, Ticket>> deadlines_;  // of those that have one
   absl::Time drain_deadline_ = absl::InfiniteFuture();
   std::vector<Sequence*> finished_;  // told, to be retired in this turn

@@ -67,10 +67,11 @@ void Engine::Settle(Sequence& sequence) {
     if (sequence.parked != nullptr && sequence.parked->position == position) {
       session->AddEnd(sequence.parked, options_.session_every_tokens);
     }
-    if (sequence.slot >= 0 && sequence.slot_good && position > 0 &&
+    if (sequence.slot >= 0 && sequence.slot_good && !sequence.stays && position > 0 &&
         !session->HasStateAt(position) && CopyOut(sequence, Transfer::kEnd, 0)) {
-      return;  // Moved concludes
+      return;  // Moved goes on
     }
+    return SealEnd(sequence);
   }
   Conclude(sequence);
 }
@@ -83,7 +84,9 @@ void Engine::Conclude(Sequence& sequence) {
   DropClaim(sequence);
   sequence.told = true;
   finished_.push_back(&sequence);
+  const bool later = KeepEnd(sequence);
   ReleaseSession(sequence);
+  if (later) return;
   if (sequence.errand != nullptr) return TellErrand(sequence);
   Tell(sequence);
 }
@@ -131,11 +134,19 @@ void Engine::Retire() {
                                [](const Sequence* sequence) { return sequence->told; }),
                 active_.end());
   for (const Sequence* sequence : finished_) {
-    if (sequence->slot >= 0) slots_.Free(sequence->slot);
+    if (sequence->slot >= 0) {
+      // A segment that was left between its passes gives its scratch back.
+      if (!sequence->whole() || !sequence->slot_good) {
+        worker_.ResetSlot(sequence->slot, "").IgnoreError();
+      }
+      slots_.Free(sequence->slot);
+    }
     if (sequence->queued) admission_.Remove(EntryOf(*sequence));
     if (sequence->counted) inbox_.LeftQueue(*sequence);
     deadlines_.erase({sequence->request.deadline, sequence->ticket});
-    sequences_.erase(sequence->ticket);
+    const auto owned = sequences_.find(sequence->ticket);
+    if (sequence->held) held_[sequence->ticket] = std::move(owned->second);
+    sequences_.erase(owned);
   }
   finished_.clear();
 }

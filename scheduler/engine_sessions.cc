@@ -44,6 +44,15 @@ absl::Status InUse(const Session& session) {
 
 void Engine::WantSession(Sequence& sequence) {
   const SessionUse& use = *sequence.request.session;
+  if (MayBeStored(use.id)) {
+    return WhenLoaded(sequence.request.tenant, use.id,
+                      [this, ticket = sequence.ticket](const absl::Status& status) {
+                        const auto waited = sequences_.find(ticket);
+                        if (waited == sequences_.end() || waited->second->ended) return;
+                        if (status.ok()) return WantSession(*waited->second);
+                        Finish(*waited->second, status, FinishReason::kError);
+                      });
+  }
   const absl::StatusOr<Session*> found = table_.Find(sequence.request.tenant, use.id);
   if (!found.ok()) return Finish(sequence, found.status(), FinishReason::kError);
   Session& session = **found;
@@ -74,17 +83,8 @@ absl::Status Engine::TakeSession(Sequence& sequence, Session& session) {
   if (request.tokens.empty() && session.num_tokens() == 0 && sequence.errand == nullptr) {
     return absl::InvalidArgumentError("tokens is empty, and so is the session: one is needed");
   }
+  ELA_RETURN_IF_ERROR(RoomForLog(sequence.work_tokens()));
   const int64_t bytes = TokenLog::BytesFor(sequence.work_tokens());
-  while (!log_memory_.HasRoomFor(bytes) && prefixes_.DropOldest()) {
-  }
-  if (!log_memory_.HasRoomFor(bytes)) {
-    return WithRetryAfter(
-        absl::ResourceExhaustedError(absl::StrCat(
-            "no memory for the session's log: ", log_memory_.used_bytes, " bytes are in use, ",
-            log_memory_.reserved_bytes, " reserved, the call may add ", bytes,
-            ", this server allows log_bytes ", log_memory_.budget_bytes)),
-        kRetryWhenFull);
-  }
   sequence.reserved_log_bytes = bytes;
   log_memory_.reserved_bytes += bytes;
   sequence.SetLobe(session.lobe);
@@ -92,6 +92,19 @@ absl::Status Engine::TakeSession(Sequence& sequence, Session& session) {
   table_.BeginUse(session, sequence.ticket);
   Enqueue(sequence, sequence.submitted);
   return absl::OkStatus();
+}
+
+absl::Status Engine::RoomForLog(int64_t num_tokens) {
+  const int64_t bytes = TokenLog::BytesFor(num_tokens);
+  while (!log_memory_.HasRoomFor(bytes) && (prefixes_.DropOldest() || table_.UnloadOldest())) {
+  }
+  if (log_memory_.HasRoomFor(bytes)) return absl::OkStatus();
+  return WithRetryAfter(
+      absl::ResourceExhaustedError(absl::StrCat(
+          "no memory for the session's log: ", log_memory_.used_bytes, " bytes are in use, ",
+          log_memory_.reserved_bytes, " reserved, ", num_tokens, " more tokens may take ", bytes,
+          ", this server allows log_bytes ", log_memory_.budget_bytes)),
+      kRetryWhenFull);
 }
 
 // Its first slot: where it begins is settled, and its prompt joins the log.
@@ -105,6 +118,7 @@ void Engine::BeginSession(Sequence& sequence) {
   const Session::Start start = session.StartFor(samples && request.tokens.empty());
   sequence.BeginBehind(session, start.position, !samples);
   sequence.parked = start.snapshot;
+  sequence.sealed = start.sealed;
   if (hit.snapshot != nullptr) {
     sequence.parked = hit.snapshot;
     sequence.BeginAt(hit.position);
@@ -114,12 +128,19 @@ void Engine::BeginSession(Sequence& sequence) {
   sequence.SetPlaces(PlacesOf(sequence));
   session.AppendPrompt(absl::MakeConstSpan(request.tokens).last(sequence.prompt_tokens()),
                        segments);
+  session.last_call = {request.record, session.num_tokens(), FinishReason::kNone};
+  if (session.durability == Durability::kEveryMessage) KeepSession(session, nullptr, 0, nullptr);
 }
 
 void Engine::ReleaseSession(Sequence& sequence) {
   if (sequence.session == nullptr) return;
   Session& session = *std::exchange(sequence.session, nullptr);
   log_memory_.reserved_bytes -= std::exchange(sequence.reserved_log_bytes, 0);
+  GiveBack(session);
+}
+
+// The next in line has it.
+void Engine::GiveBack(Session& session) {
   table_.EndUse(session, now_);
   while (!session.busy() && !session.waiting.empty()) {
     Sequence& next = *sequences_.at(session.waiting.front());
@@ -128,6 +149,7 @@ void Engine::ReleaseSession(Sequence& sequence) {
     const absl::Status taken = TakeSession(next, session);
     if (!taken.ok()) Finish(next, taken, FinishReason::kError);
   }
+  if (!session.busy() && session.stored.lost) table_.Erase(session);
 }
 
 void Engine::StopWaiting(Sequence& sequence) {
@@ -140,27 +162,79 @@ void Engine::StopWaiting(Sequence& sequence) {
 
 // --- Commands that need no slot ---
 
-void Engine::AnswerWith(const SessionDone<SessionInfo>& done,
-                        const absl::StatusOr<Session*>& session) {
-  if (!session.ok()) return done(session.status());
-  done(table_.Describe(**session));
+// A command whose session may lie in the store is executed when that is known.
+template <typename Message>
+bool Engine::Deferred(Message& command) {
+  if (!MayBeStored(command.id)) return false;
+  auto kept = std::make_shared<Message>(std::move(command));
+  WhenLoaded(kept->tenant, kept->id, [this, kept](const absl::Status& status) {
+    if (!status.ok()) return kept->done(status);
+    Execute(*kept);
+  });
+  return true;
 }
 
 void Engine::Execute(CreateSession& command) {
-  AnswerWith(command.done, table_.Create(command, now_));
+  const absl::Status status = CheckDurability(command.durability);
+  if (!status.ok()) return command.done(status);
+  AnswerNew(std::move(command.done), table_.Create(command, now_));
 }
-void Engine::Execute(ForkSession& command) { AnswerWith(command.done, table_.Fork(command, now_)); }
+
+void Engine::Execute(ForkSession& command) {
+  if (Deferred(command)) return;
+  const absl::Status status = CheckDurability(command.durability.value_or(Durability::kNone));
+  if (!status.ok()) return command.done(status);
+  AnswerNew(std::move(command.done), table_.Fork(command, now_));
+}
+
 void Engine::Execute(CheckpointSession& command) {
-  AnswerWith(command.done, table_.Checkpoint(command, now_));
+  if (Deferred(command)) return;
+  AnswerKept(std::move(command.done), table_.Checkpoint(command, now_));
 }
+
 void Engine::Execute(DeleteCheckpoint& command) {
-  AnswerWith(command.done, table_.Delete(command, now_));
+  if (Deferred(command)) return;
+  AnswerKept(std::move(command.done), table_.Delete(command, now_));
 }
-void Engine::Execute(UpdateSession& command) { AnswerWith(command.done, table_.Update(command)); }
-void Engine::Execute(DeleteSession& command) { command.done(table_.Delete(command)); }
-void Engine::Execute(ListSessions& command) { command.done(table_.List(command)); }
+
+void Engine::Execute(UpdateSession& command) {
+  if (Deferred(command)) return;
+  const absl::Status status = CheckDurability(command.durability.value_or(Durability::kNone));
+  if (!status.ok()) return command.done(status);
+  const absl::StatusOr<Session*> session = table_.Update(command);
+  if (!session.ok() || !(*session)->durable() || (*session)->stored.known) {
+    return AnswerKept(std::move(command.done), session);
+  }
+  if ((*session)->busy()) {
+    (*session)->durability = Durability::kNone;
+    return command.done(absl::AbortedError("a session in use cannot become durable"));
+  }
+  MakeDurable(**session, AnswerLater(**session, std::move(command.done)));
+}
+
+void Engine::Execute(DeleteSession& command) {
+  if (Deferred(command)) return;
+  const absl::StatusOr<Session*> session = table_.FindIdle(command.tenant, command.id);
+  if (!session.ok()) return command.done(session.status());
+  SessionInfo info = table_.Describe(**session);
+  if ((*session)->stored.known) {
+    keeper_->Delete(**session, [done = command.done, info](const absl::Status& status) {
+      if (!status.ok()) return done(status);
+      done(info);
+    });
+    return table_.Erase(**session);
+  }
+  table_.Erase(**session);
+  command.done(std::move(info));
+}
+
+void Engine::Execute(ListSessions& command) {
+  if (keeper_->enabled()) return ListStored(command);
+  command.done(table_.List(command));
+}
 
 void Engine::Execute(GetSession& command) {
+  if (MayBeStored(command.id)) return GetStored(command);
   const absl::StatusOr<Session*> session = table_.Find(command.tenant, command.id);
   if (!session.ok()) return command.done(session.status());
   SessionInfo info = table_.Describe(**session);
@@ -174,10 +248,12 @@ void Engine::Execute(GetSession& command) {
 // --- Commands that need one ---
 
 void Engine::Execute(RewindSession& command) {
+  if (Deferred(command)) return;
   const absl::Status status = Rewind(command);
   if (!status.ok()) command.done(status);
 }
 void Engine::Execute(ExportSession& command) {
+  if (Deferred(command)) return;
   const absl::Status status = Export(command);
   if (!status.ok()) command.done(status);
 }
@@ -229,17 +305,25 @@ absl::Status Engine::Rewind(RewindSession& command) {
   const int64_t target = session->StateTarget(position);
   Session::Start start = session->StartAt(target);
   table_.Rewind(*session, position);
-  const bool is_there =
-      target == 0 || (start.snapshot != nullptr && start.snapshot->position == target);
+  const bool is_there = target == 0 ||
+                        (start.snapshot != nullptr && start.snapshot->position == target) ||
+                        (start.sealed != nullptr && start.sealed_position == target);
   if (is_there) {
     table_.BeginUse(*session, next_ticket_.fetch_add(1));
     table_.EndUse(*session, now_);  // counts as a use
-    command.done(RewoundSession{table_.Describe(*session), 0});
+    AnswerKept(
+        [done = std::move(command.done)](absl::StatusOr<SessionInfo> info) {
+          if (!info.ok()) return done(info.status());
+          done(RewoundSession{*std::move(info), 0});
+        },
+        session);
     return absl::OkStatus();
   }
   std::unique_ptr<Sequence> sequence = MakeErrand(*session);
   sequence->BeginBehind(*session, start.position, true);
   sequence->parked = std::move(start.snapshot);
+  sequence->sealed = std::move(start.sealed);
+  sequence->sealed_position = start.sealed_position;
   sequence->SetPlaces(PlacesOf(*sequence));
   sequence->errand->rewound = std::move(command.done);
   Send(std::move(sequence));
@@ -253,6 +337,10 @@ absl::Status Engine::Export(ExportSession& command) {
   session->log().CopyTo(0, session->num_tokens(), image.tokens);
   image.segments.assign(session->segments().begin(), session->segments().end());
   Session::Start start = session->StartAt(session->num_tokens());
+  if (start.sealed != nullptr && start.sealed_position == start.position) {
+    image.state = *start.sealed;
+    image.state_position = start.position;
+  }
   if (start.snapshot == nullptr) {
     command.done(std::move(image));
     return absl::OkStatus();
@@ -285,30 +373,26 @@ absl::Status Engine::Import(ImportSession& command) {
   ELA_RETURN_IF_ERROR(
       Sequence::Create(0, std::move(past), std::make_shared<NullSink>(), now_, worker_.Info())
           .status());
-  if (!log_memory_.HasRoomFor(TokenLog::BytesFor(num_tokens))) {
-    return WithRetryAfter(
-        absl::ResourceExhaustedError(absl::StrCat("no memory for the session's log of ", num_tokens,
-                                                  " tokens, this server allows "
-                                                  "log_bytes ",
-                                                  log_memory_.budget_bytes)),
-        kRetryWhenFull);
-  }
+  ELA_RETURN_IF_ERROR(RoomForLog(num_tokens));
+  ELA_RETURN_IF_ERROR(CheckDurability(command.durability));
   CreateSession create;
   create.tenant = command.tenant;
   create.lobe = image.lobe;
   create.time_to_live = command.time_to_live;
+  create.durability = command.durability;
   create.label = command.label;
   ELA_ASSIGN_OR_RETURN(Session * session, table_.Create(create, now_));
   session->AppendPrompt(image.tokens, image.segments);
   session->NoteComputed(image.state_position);
   if (image.state.empty()) {
-    command.done(table_.Describe(*session));
+    AnswerNew(std::move(command.done), session);
     return absl::OkStatus();
   }
   std::unique_ptr<Sequence> sequence = MakeErrand(*session);
   sequence->BeginAt(image.state_position);
   sequence->errand->imported = std::move(command.done);
-  sequence->errand->image = std::move(image);
+  sequence->sealed = std::make_shared<const std::string>(std::move(image.state));
+  sequence->sealed_position = image.state_position;
   Send(std::move(sequence));
   return absl::OkStatus();
 }
@@ -316,17 +400,18 @@ absl::Status Engine::Import(ImportSession& command) {
 void Engine::TellErrand(Sequence& sequence) {
   SessionErrand& errand = *sequence.errand;
   const absl::Status& status = sequence.outcome;
-  Session& session = **table_.Find(sequence.request.tenant, sequence.request.session->id);
+  Session* session = table_.Find(sequence.request.session->id);
   if (errand.imported != nullptr) {
-    if (status.ok()) return errand.imported(table_.Describe(session));
-    if (!session.busy()) table_.Erase(session);
-    errand.imported(status);
+    if (status.ok() && session != nullptr) return AnswerNew(errand.imported, session);
+    if (session != nullptr && !session->busy()) table_.Erase(*session);
+    errand.imported(status.ok() ? absl::NotFoundError("the session is gone") : status);
   } else if (errand.exported != nullptr) {
     if (!status.ok()) return errand.exported(status);
     errand.exported(std::move(errand.image));
   } else {
     if (!status.ok()) return errand.rewound(status);
-    errand.rewound(RewoundSession{table_.Describe(session), sequence.usage(now_).replayed_tokens});
+    if (session == nullptr) return errand.rewound(absl::NotFoundError("the session is gone"));
+    errand.rewound(RewoundSession{table_.Describe(*session), sequence.usage(now_).replayed_tokens});
   }
 }
 

@@ -28,9 +28,9 @@ void Engine::Enter(Sequence& sequence) {
   sequence.swapped = false;
   if (sequence.session != nullptr) sequence.session->in_slot = true;
   sequence.moving = std::move(sequence.parked);
-  if (sequence.errand != nullptr && sequence.errand->imported != nullptr) {
+  if (sequence.sealed != nullptr) {
     sequence.transfer = Transfer::kLoad;
-    return Started(sequence, worker_.BeginLoad(sequence.slot, sequence.errand->image.state));
+    return Started(sequence, worker_.BeginLoad(sequence.slot, *sequence.sealed));
   }
   if (sequence.moving != nullptr) {
     sequence.transfer = Transfer::kIn;
@@ -198,9 +198,19 @@ void Engine::PollTransfers() {
 void Engine::Moved(Sequence& sequence, const absl::Status& status) {
   const Transfer transfer = std::exchange(sequence.transfer, Transfer::kNone);
   if (transfer == Transfer::kOut) --num_leaving_;
+  if (absl::IsFailedPrecondition(status) && sequence.slot_good &&
+      (transfer == Transfer::kKeep || transfer == Transfer::kOut || transfer == Transfer::kEnd)) {
+    return StaysInSlot(sequence, transfer);
+  }
   if (!status.ok()) {
     sequence.slot_good = false;
     sequence.moving = nullptr;
+    sequence.sealing = nullptr;
+    if (transfer == Transfer::kSeal) return Conclude(sequence);
+    // A sealed state that is refused is no loss: the log is the truth.
+    if (transfer == Transfer::kLoad && sequence.session != nullptr) {
+      sequence.session->sealed = nullptr;
+    }
     if (sequence.ended) return Settle(sequence);
     return Finish(sequence, status, FinishReason::kError);
   }
@@ -234,13 +244,29 @@ void Engine::Moved(Sequence& sequence, const absl::Status& status) {
       return;
     case Transfer::kEnd:
       sequence.session->AddEnd(std::move(sequence.moving), options_.session_every_tokens);
+      return SealEnd(sequence);
+    case Transfer::kSeal:
       return Conclude(sequence);
   }
+}
+
+// A state under a lobe that was removed cannot leave its slot, but goes on there to its end.
+void Engine::StaysInSlot(Sequence& sequence, Transfer transfer) {
+  sequence.moving = nullptr;
+  sequence.stays = true;
+  DropClaim(sequence);
+  if (transfer == Transfer::kEnd) return Conclude(sequence);
+  if (transfer == Transfer::kKeep && (sequence.moving_uses & kForChoices) != 0) {
+    MakeChoices(sequence, nullptr, 0);
+  }
+  if (sequence.ended) Settle(sequence);
 }
 
 // A sealed state has become the slot's. That it stands where its image says is seen by taking it
 // back to there, which moves nothing if it does.
 void Engine::Loaded(Sequence& sequence) {
+  sequence.sealed = nullptr;
+  if (sequence.session != nullptr) sequence.session->sealed = nullptr;
   const absl::Status stands = worker_.RewindSlot(sequence.slot, sequence.position());
   if (stands.ok()) return InSlot(sequence);
   sequence.slot_good = false;
@@ -316,8 +342,8 @@ bool Engine::MakeRoom() {
 Sequence* Engine::ChooseVictim() {
   Sequence* victim = nullptr;
   for (Sequence* sequence : active_) {
-    if (sequence->ended || sequence->transfer != Transfer::kNone || !sequence->whole() ||
-        sequence->position() == 0) {
+    if (sequence->ended || sequence->stays || sequence->transfer != Transfer::kNone ||
+        !sequence->whole() || sequence->position() == 0) {
       continue;
     }
     if (sequence->paused()) return sequence;

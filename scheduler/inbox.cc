@@ -7,6 +7,7 @@
 namespace ela {
 
 void Inbox::Messages::clear() {
+  calls.clear();
   commands.clear();
   submitted.clear();
   cancelled.clear();
@@ -41,6 +42,11 @@ bool Inbox::Post(SessionCommand& command) {
   if (draining_) return false;
   messages_.commands.push_back(std::move(command));
   return true;
+}
+
+void Inbox::PostCall(std::function<void()> call) {
+  absl::MutexLock lock(&mutex_);
+  messages_.calls.push_back(std::move(call));
 }
 
 void Inbox::Cancel(Ticket ticket, absl::Status why) {

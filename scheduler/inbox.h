@@ -2,6 +2,7 @@
 #define ELA_SCHEDULER_INBOX_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -19,20 +20,22 @@ namespace ela {
 // never across a callback. The bounds of the queue are kept here too, because a request must be
 // refused on the thread that brings it: a request counts from Submit until LeftQueue.
 //
-// Messages of one kind keep their order; between kinds a batch is read as commands, submissions,
-// cancellations, resumptions, so a cancellation never overtakes its own submission.
+// Messages of one kind keep their order; between kinds a batch is read as calls, commands,
+// submissions, cancellations, resumptions, so a cancellation never overtakes its own submission.
 //
 // Thread-safe.
 class Inbox {
  public:
   struct Messages {
+    std::vector<std::function<void()>> calls;  // from threads that work for the engine
     std::vector<SessionCommand> commands;
     std::vector<std::unique_ptr<Sequence>> submitted;
     std::vector<std::pair<Ticket, absl::Status>> cancelled;
     std::vector<Ticket> resumed;
     absl::Time drain_deadline = absl::InfiniteFuture();
     bool empty() const {
-      return commands.empty() && submitted.empty() && cancelled.empty() && resumed.empty();
+      return calls.empty() && commands.empty() && submitted.empty() && cancelled.empty() &&
+             resumed.empty();
     }
     void clear();
   };
@@ -52,6 +55,8 @@ class Inbox {
   absl::Status Submit(std::unique_ptr<Sequence> sequence);
   // False: draining; the command stays with the caller.
   bool Post(SessionCommand& command);
+  // To be made on the engine's thread; taken while draining too.
+  void PostCall(std::function<void()> call);
   void Cancel(Ticket ticket, absl::Status why);
   void Resume(Ticket ticket);
   // Of several deadlines the earliest holds.

@@ -60,6 +60,7 @@ struct Usage {
   int64_t cached_tokens = 0;    // of those, taken from a kept prefix
   int64_t session_tokens = 0;   // of the session's log before this request
   int64_t replayed_tokens = 0;  // of those, computed again
+  int64_t durable_tokens = 0;   // of the log behind this request, that the store has acknowledged
   int64_t generated_tokens = 0;
   absl::Duration queue_time;    // Submit to the first step
   absl::Duration prefill_time;  // first step to first token (or to the end of absorbing)
@@ -83,6 +84,9 @@ class TokenSink {
   // One of several choices has ended well; OnFinish follows when all have. Never called for a
   // request of one choice.
   virtual void OnChoiceFinish(uint32_t /*choice*/, FinishReason /*reason*/) {}
+  // The store has acknowledged the first `num_tokens` of the session's log. Only with durability
+  // kEveryMessage: what a message says must not leave before.
+  virtual void OnDurable(int64_t /*num_tokens*/) {}
   // `status` is OK for every FinishReason but kCancelled and kError.
   virtual void OnFinish(const absl::Status& status, FinishReason reason, const Usage& usage) = 0;
 };
@@ -113,6 +117,8 @@ struct Request {
   absl::Time deadline = absl::InfiniteFuture();
 
   std::optional<SessionUse> session;
+  std::string record;  // with a durable session: what it takes to make this request again, opaque;
+                       // kept as SessionCall::record
   PrefixOptions prefix;
 
   std::vector<TokenId> tokens;             // the prompt, at least one; with a session that is not

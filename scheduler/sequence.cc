@@ -340,6 +340,7 @@ Usage Sequence::usage(absl::Time now) const {
   usage.session_tokens = session_tokens_;
   usage.replayed_tokens =
       std::max<int64_t>(0, std::min(position(), computed_tokens_) - tokens_begin_);
+  usage.durable_tokens = durable_tokens;
   usage.generated_tokens = num_generated_;
   usage.queue_time = std::min(started_, now) - submitted;
   if (started_ == absl::InfiniteFuture()) return usage;

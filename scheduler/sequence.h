@@ -41,7 +41,8 @@ enum class Transfer : uint8_t {
   kKeep,  // a snapshot; the sequence goes on
   kOut,   // swapped out: the slot is given up
   kEnd,   // the session's new end; the sequence has ended
-  kSave,  // the state is sealed into a blob
+  kSave,  // the state is sealed into a blob, for a command
+  kSeal,  // likewise, for the store; the sequence has ended
   kLoad,  // a sealed state becomes the slot's
 };
 
@@ -83,6 +84,7 @@ class Sequence {
   bool begun = false;                 // its beginning is settled: session, prefix, places
   int32_t slot = -1;                  // -1: has none
   bool slot_good = true;              // no item failed in it
+  bool stays = false;                 // its state cannot be copied out: its lobe was removed
   uint64_t last_served = 0;           // the step that served it last, or that admitted it
   int64_t served_since_admitted = 0;  // tokens
   absl::Time paused_since = absl::InfiniteFuture();  // infinite: not paused
@@ -94,6 +96,13 @@ class Sequence {
   SnapshotRef parked;      // swapped out, or the beginning that others made; taken at admission
   bool swapped = false;    // it had a slot and has none
   bool has_claim = false;  // of the pool, for `parked`
+
+  // A sealed state that it begins from, which stands at sealed_position or can be taken back.
+  std::shared_ptr<const std::string> sealed;  // shared with the session
+  int64_t sealed_position = 0;
+  std::shared_ptr<std::string> sealing;  // what is sealed for the store, which shares it
+  bool held = false;                     // it has ended, and is told when that is kept
+  int64_t durable_tokens = 0;
 
   Session* session = nullptr;  // it has the session
   bool awaits_session = false;

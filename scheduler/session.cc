@@ -14,6 +14,17 @@ bool Before(const SnapshotRef& snapshot, int64_t position) { return snapshot->po
 
 }  // namespace
 
+SessionDetails Session::Details() const {
+  SessionDetails details;
+  details.segments = segments_;
+  details.time_to_live = time_to_live;
+  details.used = used;
+  details.durability = durability;
+  details.label = label;
+  details.last_call = last_call;
+  return details;
+}
+
 void Session::AppendPrompt(absl::Span<const TokenId> tokens, absl::Span<const Segment> segments) {
   if (tokens.empty()) return;
   const int64_t begin = num_tokens();
@@ -34,12 +45,17 @@ void Session::AppendGenerated(TokenId token) {
 }
 
 int64_t Session::Truncate(int64_t position) {
+  const int64_t num_before = num_tokens();
   log_.Truncate(position);
   while (!segments_.empty() && segments_.back().begin >= position) segments_.pop_back();
   if (!segments_.empty()) {
     segments_.back().length = std::min(segments_.back().length, position - segments_.back().begin);
   }
   num_computed_ = std::min(num_computed_, position);
+  if (sealed_position > position) sealed = nullptr;
+  if (position < num_before) ++stored.epoch;
+  stored.submitted = std::min(stored.submitted, position);
+  stored.durable = std::min(stored.durable, position);
   while (!snapshots_.empty() && snapshots_.back()->position > position) snapshots_.pop_back();
   int64_t num_gone = 0;
   for (auto checkpoint = checkpoints.begin(); checkpoint != checkpoints.end();) {
@@ -58,6 +74,8 @@ void Session::CopyPast(const Session& parent, int64_t position) {
   segments_ = parent.segments_;
   num_computed_ = parent.num_computed_;
   snapshots_ = parent.snapshots_;
+  sealed = parent.sealed;
+  sealed_position = parent.sealed_position;
   Truncate(position);
   for (const auto& [name, checkpoint] : parent.checkpoints) {
     if (checkpoint.position <= position && checkpoint.snapshot != nullptr) {
@@ -116,10 +134,16 @@ Session::Start Session::StartAt(int64_t position) const {
   const auto consider = [&best, position](const SnapshotRef& snapshot) {
     if (snapshot == nullptr || snapshot->lowest > position) return;
     const int64_t at = std::min(snapshot->position, position);
-    if (best.snapshot == nullptr || at > best.position) best = {snapshot, at};
+    if (best.snapshot == nullptr || at > best.position) best = {snapshot, nullptr, at, 0};
   };
   for (const SnapshotRef& snapshot : snapshots_) consider(snapshot);
   for (const auto& [name, checkpoint] : checkpoints) consider(checkpoint.snapshot);
+  if (sealed == nullptr) return best;
+  const int64_t lowest = std::max(sealed_position / 16 * 16, LastPromptEnd(sealed_position));
+  const int64_t at = std::min(sealed_position, position);
+  if (lowest <= position && (best.none() || at > best.position)) {
+    best = {nullptr, sealed, at, sealed_position};
+  }
   return best;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,11 +13,26 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "model/types.h"
+#include "scheduler/session_command.h"
+#include "scheduler/session_details.h"
 #include "scheduler/session_id.h"
 #include "scheduler/snapshot_pool.h"
 #include "scheduler/token_log.h"
 
 namespace ela {
+
+// What a store has of a session. Positions and numbers count the log's tokens.
+struct StoredFacts {
+  bool known = false;          // it has a record of it
+  int64_t generation = 1;      // under which this server may write
+  int64_t submitted = 0;       // handed to the writer
+  int64_t durable = 0;         // acknowledged
+  int64_t most = 0;            // that its log may hold, if an answer was lost
+  int64_t state_position = 0;  // of the newest state that was handed over; 0: none
+  int32_t num_pending = 0;     // writes without an answer
+  int64_t epoch = 0;           // how often the log was cut: earlier answers say nothing of it
+  bool lost = false;           // another server has taken the session over
+};
 
 // A past that outlives requests (docs/decisions/0008-sessions.md): the log is the truth, snapshots
 // are caches of it, at any positions at or before its end. The state at the end of a session stands
@@ -32,7 +48,10 @@ class Session {
   // reset, position 0.
   struct Start {
     SnapshotRef snapshot;
+    std::shared_ptr<const std::string> sealed;  // instead: as of Worker::BeginSave
     int64_t position = 0;
+    int64_t sealed_position = 0;
+    bool none() const { return snapshot == nullptr && sealed == nullptr; }
   };
 
   // `segment_passes` of the worker.
@@ -60,7 +79,20 @@ class Session {
   bool in_slot = false;                         // the call holds a slot
   bool away = false;  // the call's own state is newer than any snapshot here
   std::map<std::string, Checkpoint> checkpoints;
+  Durability durability = Durability::kNone;
+  StoredFacts stored;
+  SessionCall last_call;
+  // As it came from the store, until a slot has held it; null: none.
+  std::shared_ptr<const std::string> sealed;
+  int64_t sealed_position = 0;
   bool busy() const { return user != 0; }
+  bool durable() const { return durability != Durability::kNone; }
+  // All of it is in the store, from where it can come back without absorbing much.
+  bool CanLeaveMemory() const {
+    return !busy() && durable() && stored.known && stored.num_pending == 0 &&
+           stored.durable == num_tokens() && (num_tokens() == 0 || stored.state_position > 0);
+  }
+  SessionDetails Details() const;
 
   // --- The log. ---
   const TokenLog& log() const { return log_; }

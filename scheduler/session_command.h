@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "model/types.h"
+#include "scheduler/request.h"
 #include "scheduler/session_id.h"
 
 namespace ela {
@@ -21,6 +22,18 @@ namespace ela {
 struct SessionCheckpoint {
   std::string name;
   int64_t position = 0;  // tokens before it
+};
+
+// How much of a session outlives the process; anything but kNone needs a store.
+enum class Durability : uint8_t { kNone, kEndOfCall, kEveryMessage };
+
+// The last call that a session saw, so that a client who lost the stream can have the rest: the
+// text up to now is in the log from prompt_end on; a call that has no reason yet broke off, and
+// goes on by a new one without a prompt, which yields the same tokens.
+struct SessionCall {
+  std::string record;                         // Request::record
+  int64_t prompt_end = 0;                     // in the log
+  FinishReason reason = FinishReason::kNone;  // none: it had not ended
 };
 
 enum class SessionPlace { kRunning, kParked, kStored };
@@ -37,6 +50,9 @@ struct SessionInfo {
   absl::Duration time_to_live;
   SessionPlace place = SessionPlace::kParked;
   bool busy = false;
+  Durability durability = Durability::kNone;
+  int64_t durable_tokens = 0;  // of the log, that the store has acknowledged
+  SessionCall last_call;
   int64_t memory_bytes = 0;  // log and snapshots, those shared with others counted here too
   // When asked for: the log, and its cuts into prompt and generated segments.
   std::vector<TokenId> tokens;
@@ -58,12 +74,18 @@ struct SessionImage {
 template <typename T>
 using SessionDone = std::function<void(absl::StatusOr<T>)>;
 
+// What a durable session is told of is kept: the answers of all commands wait for the store, and so
+// does the end of a call. A store that does not keep it: kUnavailable, or the store's own error;
+// the session itself goes on in memory.
+//
 // Errors: kResourceExhausted (every snapshot that the budget allows is claimed by a session or a
-// checkpoint; the text names the budget), kFailedPrecondition (this engine has no sessions).
+// checkpoint; the text names the budget), kFailedPrecondition (this engine has no sessions, or
+// no store for a durable one).
 struct CreateSession {
   std::string tenant;
   std::string lobe;                                        // of Request
   absl::Duration time_to_live = absl::InfiniteDuration();  // after the last use
+  Durability durability = Durability::kNone;
   std::string label;
   SessionDone<SessionInfo> done;
 };
@@ -75,6 +97,7 @@ struct ForkSession {
   SessionId id;
   std::optional<std::string> checkpoint;       // none: at the end
   std::optional<absl::Duration> time_to_live;  // none: the parent's
+  std::optional<Durability> durability;        // none: the parent's
   std::string label;
   SessionDone<SessionInfo> done;
 };
@@ -138,6 +161,7 @@ struct UpdateSession {
   std::string tenant;
   SessionId id;
   std::optional<absl::Duration> time_to_live;
+  std::optional<Durability> durability;
   std::optional<std::string> label;
   SessionDone<SessionInfo> done;
 };
@@ -161,6 +185,7 @@ struct ExportSession {
 struct ImportSession {
   std::string tenant;
   absl::Duration time_to_live = absl::InfiniteDuration();
+  Durability durability = Durability::kNone;
   std::string label;
   SessionImage image;
   SessionDone<SessionInfo> done;

@@ -39,6 +39,11 @@ absl::StatusOr<Session*> SessionTable::Find(const std::string& tenant, const Ses
   return found->second.get();
 }
 
+Session* SessionTable::Find(const SessionId& id) const {
+  const auto found = sessions_.find(id);
+  return found == sessions_.end() ? nullptr : found->second.get();
+}
+
 absl::StatusOr<Session*> SessionTable::FindIdle(const std::string& tenant,
                                                 const SessionId& id) const {
   ELA_ASSIGN_OR_RETURN(Session * session, Find(tenant, id));
@@ -70,6 +75,9 @@ SessionInfo SessionTable::Describe(const Session& session) const {
   info.time_to_live = session.time_to_live;
   info.place = session.in_slot ? SessionPlace::kRunning : SessionPlace::kParked;
   info.busy = session.busy();
+  info.durability = session.durability;
+  info.durable_tokens = session.stored.durable;
+  info.last_call = session.last_call;
   info.memory_bytes = session.log().bytes() + session.num_states() * pool_.state_bytes();
   return info;
 }
@@ -90,7 +98,9 @@ SessionList SessionTable::List(const ListSessions& command) const {
 // --- Making ---
 
 absl::Status SessionTable::ClaimFor(const char* what) {
-  if (pool_.Claim()) return absl::OkStatus();
+  do {
+    if (pool_.Claim()) return absl::OkStatus();
+  } while (UnloadOldest());
   return WithRetryAfter(absl::ResourceExhaustedError(absl::StrCat(
                             "no memory for the state of another ", what,
                             ": sessions, their checkpoints and swapped "
@@ -107,19 +117,67 @@ absl::StatusOr<Session*> SessionTable::New(const std::string& tenant, const std:
   ELA_RETURN_IF_ERROR(ClaimFor("session"));
   SessionId id = new_id_();
   while (sessions_.count(id) > 0) id = new_id_();
-  auto session = std::make_unique<Session>(id, tenant, lobe, segment_passes_, memory_);
+  Session* session = Insert(id, tenant, lobe);
   session->time_to_live = time_to_live;
   session->label = label;
   session->created = now;
-  Session& made = *session;
+  Touch(*session, now);
+  return session;
+}
+
+Session* SessionTable::Insert(const SessionId& id, const std::string& tenant,
+                              const std::string& lobe) {
+  auto session = std::make_unique<Session>(id, tenant, lobe, segment_passes_, memory_);
+  Session* inserted = session.get();
   sessions_.emplace(id, std::move(session));
   by_tenant_[tenant].insert(id);
-  Touch(made, now);
-  return &made;
+  return inserted;
+}
+
+absl::StatusOr<Session*> SessionTable::Restore(LoadedSession loaded, absl::Time now) {
+  const StoredSession& record = loaded.record;
+  ELA_RETURN_IF_ERROR(ClaimFor("session"));
+  Session* session = Insert(record.id, record.tenant, record.meta.lobe);
+  session->time_to_live = loaded.details.time_to_live;
+  session->label = std::move(loaded.details.label);
+  session->created = record.created;
+  session->durability = loaded.details.durability;
+  session->last_call = std::move(loaded.details.last_call);
+  session->AppendPrompt(loaded.tokens, loaded.details.segments);
+  session->NoteComputed(session->StateTarget(session->num_tokens()));
+  session->stored.known = true;
+  session->stored.generation = record.generation;
+  session->stored.submitted = session->stored.durable = session->stored.most = record.num_tokens;
+  session->stored.state_position = loaded.state_position;
+  if (!loaded.state.empty()) {
+    session->sealed = std::make_shared<const std::string>(std::move(loaded.state));
+    session->sealed_position = loaded.state_position;
+  }
+  for (const auto& [name, position] : record.meta.checkpoints) {
+    if (position > session->num_tokens() || !ClaimFor("checkpoint").ok()) continue;
+    session->checkpoints[name] = {position, nullptr};
+  }
+  Touch(*session, now);
+  return session;
+}
+
+// O(sessions), when memory is full.
+bool SessionTable::UnloadOldest() {
+  Session* oldest = nullptr;
+  for (const auto& [id, session] : sessions_) {
+    if (!session->CanLeaveMemory()) continue;
+    if (oldest == nullptr || session->used < oldest->used) oldest = session.get();
+  }
+  if (oldest == nullptr) return false;
+  Erase(*oldest);
+  return true;
 }
 
 absl::StatusOr<Session*> SessionTable::Create(const CreateSession& command, absl::Time now) {
-  return New(command.tenant, command.lobe, command.time_to_live, command.label, now);
+  ELA_ASSIGN_OR_RETURN(Session * session,
+                       New(command.tenant, command.lobe, command.time_to_live, command.label, now));
+  session->durability = command.durability;
+  return session;
 }
 
 absl::StatusOr<Session*> SessionTable::Fork(const ForkSession& command, absl::Time now) {
@@ -133,6 +191,7 @@ absl::StatusOr<Session*> SessionTable::Fork(const ForkSession& command, absl::Ti
   ELA_ASSIGN_OR_RETURN(Session * child, New(parent->tenant, parent->lobe,
                                             command.time_to_live.value_or(parent->time_to_live),
                                             command.label, now));
+  child->durability = command.durability.value_or(parent->durability);
   child->CopyPast(*parent, position);
   for (const SnapshotRef& snapshot : child->snapshots()) MayDrop(*child, snapshot->position);
   if (!parent->busy()) Touch(*parent, now);
@@ -167,19 +226,13 @@ absl::StatusOr<Session*> SessionTable::Delete(const DeleteCheckpoint& command, a
 
 absl::StatusOr<Session*> SessionTable::Update(const UpdateSession& command) {
   ELA_ASSIGN_OR_RETURN(Session * session, Find(command.tenant, command.id));
+  if (command.durability.has_value()) session->durability = *command.durability;
   if (command.label.has_value()) session->label = *command.label;
   if (command.time_to_live.has_value()) {
     session->time_to_live = *command.time_to_live;
     if (!session->busy()) Index(*session);
   }
   return session;
-}
-
-absl::StatusOr<SessionInfo> SessionTable::Delete(const DeleteSession& command) {
-  ELA_ASSIGN_OR_RETURN(Session * session, FindIdle(command.tenant, command.id));
-  SessionInfo info = Describe(*session);
-  Erase(*session);
-  return info;
 }
 
 // --- Using ---

@@ -18,6 +18,7 @@
 #include "scheduler/session.h"
 #include "scheduler/session_command.h"
 #include "scheduler/session_id.h"
+#include "scheduler/session_keeper.h"
 #include "scheduler/snapshot_pool.h"
 #include "scheduler/token_log.h"
 
@@ -38,11 +39,12 @@ class SessionTable {
   absl::StatusOr<Session*> Checkpoint(const CheckpointSession& command, absl::Time now);
   absl::StatusOr<Session*> Delete(const DeleteCheckpoint& command, absl::Time now);
   absl::StatusOr<Session*> Update(const UpdateSession& command);
-  absl::StatusOr<SessionInfo> Delete(const DeleteSession& command);
   SessionList List(const ListSessions& command) const;
 
   // Errors: kNotFound, of another tenant's session too.
   absl::StatusOr<Session*> Find(const std::string& tenant, const SessionId& id) const;
+  // Null: there is none, of any tenant.
+  Session* Find(const SessionId& id) const;
   // Errors: and kAborted, in use.
   absl::StatusOr<Session*> FindIdle(const std::string& tenant, const SessionId& id) const;
   // A checkpoint's position. Errors: kNotFound.
@@ -60,6 +62,12 @@ class SessionTable {
   void Rewind(Session& session, int64_t position);
   void Erase(Session& session);
 
+  // A session that was in the store. Errors: kResourceExhausted. REQUIRES: it is not here.
+  absl::StatusOr<Session*> Restore(LoadedSession loaded, absl::Time now);
+  // Of the idle sessions that the store has whole, the one used longest ago leaves memory; false:
+  // there is none.
+  bool UnloadOldest();
+
   // Removes what has expired at `now`.
   void Expire(absl::Time now);
   absl::Time next_expiry() const;  // InfiniteFuture: none
@@ -72,6 +80,7 @@ class SessionTable {
   absl::StatusOr<Session*> New(const std::string& tenant, const std::string& lobe,
                                absl::Duration time_to_live, const std::string& label,
                                absl::Time now);
+  Session* Insert(const SessionId& id, const std::string& tenant, const std::string& lobe);
   absl::Status ClaimFor(const char* what);
   void Touch(Session& session, absl::Time now);
   void Index(Session& session);

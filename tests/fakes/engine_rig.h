@@ -84,10 +84,18 @@ class EngineRig {
     engine->Command(std::move(command));
     for (int turn = 0; turn < 100000 && num_answers == 0; ++turn) {
       meanwhile();
-      engine->RunOnce();
+      if (!engine->RunOnce() && num_answers == 0) engine->WaitForWork(absl::Milliseconds(1));
     }
     ELA_CHECK(num_answers == 1, "a command is answered once");
     return answer;
+  }
+
+  // Turns the loop, and waits where it waits for other threads, until `done`.
+  bool RunUntil(const std::function<bool()>& done) {
+    for (int turn = 0; turn < 100'000 && !done(); ++turn) {
+      if (!engine->RunOnce() && !done()) engine->WaitForWork(absl::Milliseconds(1));
+    }
+    return done();
   }
 
   // Turns the loop until it has nothing to do; false: it still had after `max_turns`.

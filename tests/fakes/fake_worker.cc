@@ -56,6 +56,7 @@ FakeWorker::FakeWorker(const FakeWorkerOptions& options)
   info_.max_step_tokens = options_.max_step_tokens;
   info_.max_step_items = options_.max_step_items;
   info_.max_segment_tokens = options_.max_segment_tokens;
+  info_.max_scratch_tokens = options_.max_scratch_tokens;
   info_.segment_passes = options_.segment_passes;
   info_.steps_in_flight = options_.steps_in_flight;
   for (Slot& slot : slots_) slot.since_merge.reserve(kBlock + 1);
@@ -460,6 +461,14 @@ absl::Status FakeWorker::CheckSegment(const Slot& slot, const StepItem& item) co
   }
   if (options_.max_segment_tokens > 0 && segment.length > options_.max_segment_tokens) {
     return breach("a segment of ", segment.length, " tokens, limit ", options_.max_segment_tokens);
+  }
+  if (options_.max_scratch_tokens > 0 && options_.segment_passes > 1 && !under_way) {
+    int64_t scratch = segment.length;
+    for (const Slot& other : slots_) scratch += other.segment.length;
+    if (scratch > options_.max_scratch_tokens) {
+      return breach("segments under way hold ", scratch, " tokens, limit ",
+                    options_.max_scratch_tokens);
+    }
   }
   if (segment.pass + 1 < options_.segment_passes && item.output != OutputMode::kNone) {
     return breach("an output from pass ", segment.pass, " of ", options_.segment_passes);

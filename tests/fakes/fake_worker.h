@@ -36,6 +36,7 @@ struct FakeWorkerOptions {
   int32_t max_step_items = 512;
   int32_t segment_passes = 1;
   int64_t max_segment_tokens = 0;  // 0: no limit
+  int64_t max_scratch_tokens = 0;  // likewise
   int32_t steps_in_flight = 1;
   int32_t transfer_polls = 0;  // how often PollTransfer says "not yet", as a device would
   int32_t num_layers = 2;

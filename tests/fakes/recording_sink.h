@@ -43,6 +43,11 @@ class RecordingSink final : public TokenSink {
     return Filled();
   }
 
+  void OnDurable(int64_t num_tokens) override {
+    if (finish_count > 0) ++calls_after_finish;
+    durable_tokens = num_tokens;
+  }
+
   void OnFinish(const absl::Status& s, FinishReason r, const Usage& u) override {
     if (++finish_count > 1) return;
     status = s;
@@ -67,6 +72,7 @@ class RecordingSink final : public TokenSink {
   absl::Status status = absl::UnknownError("not finished");
   FinishReason reason = FinishReason::kNone;
   Usage usage;
+  int64_t durable_tokens = 0;
   int finish_count = 0;
   int calls_after_finish = 0;
   absl::Notification finished;

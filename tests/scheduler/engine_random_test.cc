@@ -81,6 +81,7 @@ class Storm {
     options.num_slots = static_cast<int32_t>(1 + Below(8));
     options.vocab_size = 1000;
     options.segment_passes = static_cast<int32_t>(1 + Below(3));
+    options.max_scratch_tokens = OneIn(2) ? 0 : 260;  // prompts have up to 200 tokens
     options.max_step_tokens = static_cast<int32_t>(options.num_slots + Below(300));
     options.lobes = {"lobe"};
     options.token_cost = absl::Microseconds(10);

@@ -64,6 +64,7 @@ class SessionStorm {
     FakeWorkerOptions options;
     options.num_slots = static_cast<int32_t>(1 + Below(4));
     options.segment_passes = static_cast<int32_t>(OneIn(2) ? 1 : 1 + Below(3));
+    options.max_scratch_tokens = OneIn(2) ? 0 : 260;  // prompts have up to 200 tokens
     options.transfer_polls = static_cast<int32_t>(OneIn(2) ? 0 : Below(4));
     options.lobes = {"lobe"};
     return options;
