@@ -5,8 +5,11 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "model/types.h"
 
 namespace ela {
 
@@ -15,6 +18,29 @@ void PutNumber(Number value, std::string* bytes) {
   uint64_t bits = static_cast<uint64_t>(value);
   for (size_t i = 0; i < sizeof(Number); ++i, bits >>= 8) {
     bytes->push_back(static_cast<char>(bits & 0xff));
+  }
+}
+
+// int32 each.
+inline void PutTokens(absl::Span<const TokenId> tokens, std::string* bytes) {
+  const size_t before = bytes->size();
+  bytes->resize(before + tokens.size() * sizeof(TokenId));
+  char* out = bytes->data() + before;
+  for (const TokenId token : tokens) {
+    const uint32_t bits = static_cast<uint32_t>(token);
+    for (int i = 0; i < 4; ++i) *out++ = static_cast<char>(bits >> (8 * i) & 0xff);
+  }
+}
+
+// Appends. REQUIRES: bytes.size() is a multiple of 4.
+inline void TakeTokens(absl::string_view bytes, std::vector<TokenId>* tokens) {
+  tokens->reserve(tokens->size() + bytes.size() / sizeof(TokenId));
+  for (size_t at = 0; at + 4 <= bytes.size(); at += 4) {
+    uint32_t bits = 0;
+    for (int i = 0; i < 4; ++i) {
+      bits |= uint32_t{static_cast<uint8_t>(bytes[at + i])} << (8 * i);
+    }
+    tokens->push_back(static_cast<TokenId>(bits));
   }
 }
 

@@ -18,6 +18,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "model/status_macros.h"
+#include "server/byte_coding.h"
 #include "server/rocksdb_database.h"
 #include "server/stored_session.h"
 
@@ -105,8 +106,8 @@ class RocksDbStore final : public StateStore {
                                                int64_t end, const rocksdb::Snapshot* at = nullptr);
   void PutRecord(const Use& db, const StoredSession& session, WriteBatch& batch);
   absl::Status AddToBatch(const Use& db, const SessionWrite& write, WriteBatch& batch);
-  absl::Status PutTokens(const Use& db, const SessionWrite& write, int64_t num_before,
-                         int64_t num_repeated, WriteBatch& batch);
+  absl::Status PutLog(const Use& db, const SessionWrite& write, int64_t num_before,
+                      int64_t num_repeated, WriteBatch& batch);
   void DeleteAll(const Use& db, const StoredSession& session, WriteBatch& batch);
 
   const std::unique_ptr<RocksDbDatabase> database_;
@@ -163,7 +164,7 @@ absl::StatusOr<std::vector<TokenId>> RocksDbStore::ReadLog(const Use& db, const 
                                               " lacks tokens from position ", block * kBlockTokens,
                                               " on"));
     }
-    DecodeTokens({next->value().data(), missing * sizeof(TokenId)}, &tokens);
+    TakeTokens({next->value().data(), missing * sizeof(TokenId)}, &tokens);
   }
   tokens.erase(tokens.begin(), tokens.begin() + begin % kBlockTokens);
   return tokens;
@@ -286,7 +287,7 @@ absl::Status RocksDbStore::AddToBatch(const Use& db, const SessionWrite& write, 
   StoredSession session = before;
   int64_t num_repeated = 0;
   ELA_RETURN_IF_ERROR(ApplyWrite(write, &session, &num_repeated));
-  ELA_RETURN_IF_ERROR(PutTokens(db, write, before.num_tokens, num_repeated, batch));
+  ELA_RETURN_IF_ERROR(PutLog(db, write, before.num_tokens, num_repeated, batch));
 
   const auto has = [](const StoredSession& in, int64_t position) {
     const SnapshotInfo* newest = NewestSnapshot(in, position);
@@ -312,8 +313,8 @@ absl::Status RocksDbStore::AddToBatch(const Use& db, const SessionWrite& write, 
   return absl::OkStatus();
 }
 
-absl::Status RocksDbStore::PutTokens(const Use& db, const SessionWrite& write, int64_t num_before,
-                                     int64_t num_repeated, WriteBatch& batch) {
+absl::Status RocksDbStore::PutLog(const Use& db, const SessionWrite& write, int64_t num_before,
+                                  int64_t num_repeated, WriteBatch& batch) {
   if (num_repeated > 0) {
     ELA_ASSIGN_OR_RETURN(
         const std::vector<TokenId> there,
@@ -335,7 +336,9 @@ absl::Status RocksDbStore::PutTokens(const Use& db, const SessionWrite& write, i
   int64_t block = first_block;
   for (size_t at = 0; at < tokens.size(); at += kBlockTokens, ++block) {
     const size_t count = std::min<size_t>(kBlockTokens, tokens.size() - at);
-    batch.Put(log, IdKey(write.id, block), EncodeTokens(&tokens[at], count));
+    std::string bytes;
+    PutTokens({&tokens[at], count}, &bytes);
+    batch.Put(log, IdKey(write.id, block), bytes);
   }
   for (; write.rewind && block * kBlockTokens < num_before; ++block) {
     batch.Delete(log, IdKey(write.id, block));

@@ -122,18 +122,4 @@ absl::StatusOr<StoredSession> DecodeSession(absl::string_view bytes) {
   return session;
 }
 
-std::string EncodeTokens(const TokenId* tokens, size_t num_tokens) {
-  std::string bytes;
-  bytes.reserve(num_tokens * sizeof(TokenId));
-  for (size_t i = 0; i < num_tokens; ++i) PutNumber(static_cast<uint32_t>(tokens[i]), &bytes);
-  return bytes;
-}
-
-void DecodeTokens(absl::string_view bytes, std::vector<TokenId>* tokens) {
-  ByteReader reader(bytes);
-  while (reader.num_left() > 0) {
-    tokens->push_back(static_cast<TokenId>(reader.ReadNumber<uint32_t>()));
-  }
-}
-
 }  // namespace ela

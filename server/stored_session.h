@@ -19,11 +19,6 @@ std::string EncodeSession(const StoredSession& session);
 absl::StatusOr<SessionMeta> DecodeMeta(absl::string_view bytes);
 absl::StatusOr<StoredSession> DecodeSession(absl::string_view bytes);
 
-// Tokens as stored: int32, little-endian.
-std::string EncodeTokens(const TokenId* tokens, size_t num_tokens);
-// Appends. REQUIRES: bytes.size() is a multiple of 4.
-void DecodeTokens(absl::string_view bytes, std::vector<TokenId>* tokens);
-
 // Microseconds since 1970; InfiniteFuture is the largest.
 int64_t TimeToMicros(absl::Time time);
 absl::Time MicrosToTime(int64_t micros);
