@@ -9,9 +9,11 @@
 
 #include "gtest/gtest.h"
 #include "scheduler/state_store.h"
+#include "server/state_store_redis.h"
 #include "server/state_store_rocksdb.h"
 #include "tests/fakes/fake_state_store.h"
 #include "tests/model/temporary_directory.h"
+#include "tests/server/redis_process.h"
 
 namespace ela {
 
@@ -51,8 +53,25 @@ class RocksDbUnderTest final : public StoreUnderTest {
   std::unique_ptr<StateStore> store_;
 };
 
+class RedisUnderTest final : public StoreUnderTest {
+ public:
+  RedisUnderTest() {
+    RedisOptions options;
+    options.address = redis_.address();
+    absl::StatusOr<std::unique_ptr<StateStore>> store = OpenRedisStore(options);
+    EXPECT_EQ(store.status(), absl::OkStatus());
+    store_ = *std::move(store);
+  }
+  StateStore& store() override { return *store_; }
+
+ private:
+  RedisProcess redis_;
+  std::unique_ptr<StateStore> store_;
+};
+
 inline std::vector<StoreFactory> StoresUnderTest() {
   return {{"Fake", [] { return std::make_unique<FakeStoreUnderTest>(); }},
+          {"Redis", [] { return std::make_unique<RedisUnderTest>(); }},
           {"RocksDb", [] { return std::make_unique<RocksDbUnderTest>(); }}};
 }
 
