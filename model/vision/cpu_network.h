@@ -28,7 +28,8 @@ struct NetworkInput {
 // Immutable after construction, thread-safe: one for all lanes.
 class CpuNetwork {
  public:
-  // One lane's memory: maps, and where they lie for the sizes seen of late. Thread-compatible.
+  // One lane's memory: maps, and where they lie for the sizes seen of late. As large as the largest
+  // size needed: lat-ms 3 MB at 320 x 320, 43 MB at 1280 x 1280. Thread-compatible.
   class Scratch;
 
   // REQUIRES: `weights` was loaded with ExpectedTensors(plan); no softmax attention.

@@ -92,7 +92,7 @@ class Serving:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", default="build/release", help="build folder with tests/bench/detector_bench")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--seconds", type=float, default=150, help="stop after this long, whatever the rounds")
     parser.add_argument("--json", help="also write the figures here")
     arguments = parser.parse_args()
