@@ -17,6 +17,10 @@ constexpr absl::Duration kLongestRetry = absl::Minutes(1);
 // How much of the measured rate's memory each step keeps: about the last twenty steps count.
 constexpr double kRateMemory = 0.95;
 
+absl::Status ShuttingDown() {
+  return WithRetryAfter(absl::UnavailableError("the server is shutting down"), kDefaultRetry);
+}
+
 absl::Status CheckPositive(const char* option, int64_t value) {
   if (value > 0) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(option, " is ", value, ", must be positive"));
@@ -155,14 +159,15 @@ absl::Duration Engine::TimeToServeQueue() const {
   return std::min(kLongestRetry, std::max(kShortestRetry, absl::Seconds(seconds)));
 }
 
+// What comes while the engine drains is refused in the call.
 void Engine::Command(SessionCommand command) {
   if (inbox_.Post(command)) return;
-  std::visit(
-      [](auto& refused) {
-        refused.done(
-            WithRetryAfter(absl::UnavailableError("the server is shutting down"), kDefaultRetry));
-      },
-      command);
+  std::visit([](auto& refused) { refused.done(ShuttingDown()); }, command);
+}
+
+void Engine::Command(LobeCommand command) {
+  if (inbox_.Post(command)) return;
+  std::visit([](auto& refused) { refused.done(ShuttingDown()); }, command);
 }
 
 void Engine::Cancel(Ticket ticket, absl::Status why) {
@@ -204,6 +209,9 @@ void Engine::DrainInbox() {
   table_.Expire(now_);
   SweepStore();
   for (SessionCommand& command : messages_.commands) {
+    std::visit([this](auto& c) { Execute(c); }, command);
+  }
+  for (LobeCommand& command : messages_.lobe_commands) {
     std::visit([this](auto& c) { Execute(c); }, command);
   }
   for (std::unique_ptr<Sequence>& sequence : messages_.submitted) Receive(std::move(sequence));

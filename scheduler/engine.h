@@ -35,6 +35,7 @@
 #include "scheduler/clock.h"
 #include "scheduler/engine_observer.h"
 #include "scheduler/inbox.h"
+#include "scheduler/lobe_command.h"
 #include "scheduler/prefix_cache.h"
 #include "scheduler/request.h"
 #include "scheduler/sequence.h"
@@ -108,6 +109,8 @@ class Engine final {
 
   // Asks something of a session; errors come with the answer.
   void Command(SessionCommand command);
+  // Adds, removes or lists pluggable lobes.
+  void Command(LobeCommand command);
 
   // The request ends with `why` (kCancelled, kDeadlineExceeded, …) and its slot is free within two
   // steps. A finished or unknown ticket is ignored.
@@ -245,6 +248,12 @@ class Engine final {
                   std::function<void(const absl::Status&)> then);
   absl::Status Restore(LoadedSession loaded);
   void SweepStore();
+
+  // --- Lobes (engine_lobes.cc). ---
+  void Execute(AddLobe& command);
+  void Execute(RemoveLobe& command);
+  void Execute(ListLobes& command);
+  absl::Status CheckLobe(Session& session) const;
 
   // --- Constant after construction. ---
   const EngineOptions options_;

@@ -83,6 +83,7 @@ absl::Status Engine::TakeSession(Sequence& sequence, Session& session) {
   if (request.tokens.empty() && session.num_tokens() == 0 && sequence.errand == nullptr) {
     return absl::InvalidArgumentError("tokens is empty, and so is the session: one is needed");
   }
+  ELA_RETURN_IF_ERROR(CheckLobe(session));
   ELA_RETURN_IF_ERROR(RoomForLog(sequence.work_tokens()));
   const int64_t bytes = TokenLog::BytesFor(sequence.work_tokens());
   sequence.reserved_log_bytes = bytes;

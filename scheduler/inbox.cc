@@ -9,6 +9,7 @@ namespace ela {
 void Inbox::Messages::clear() {
   calls.clear();
   commands.clear();
+  lobe_commands.clear();
   submitted.clear();
   cancelled.clear();
   resumed.clear();
@@ -41,6 +42,13 @@ bool Inbox::Post(SessionCommand& command) {
   absl::MutexLock lock(&mutex_);
   if (draining_) return false;
   messages_.commands.push_back(std::move(command));
+  return true;
+}
+
+bool Inbox::Post(LobeCommand& command) {
+  absl::MutexLock lock(&mutex_);
+  if (draining_) return false;
+  messages_.lobe_commands.push_back(std::move(command));
   return true;
 }
 

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "scheduler/lobe_command.h"
 #include "scheduler/sequence.h"
 #include "scheduler/session_command.h"
 
@@ -29,13 +30,14 @@ class Inbox {
   struct Messages {
     std::vector<std::function<void()>> calls;  // from threads that work for the engine
     std::vector<SessionCommand> commands;
+    std::vector<LobeCommand> lobe_commands;
     std::vector<std::unique_ptr<Sequence>> submitted;
     std::vector<std::pair<Ticket, absl::Status>> cancelled;
     std::vector<Ticket> resumed;
     absl::Time drain_deadline = absl::InfiniteFuture();
     bool empty() const {
-      return calls.empty() && commands.empty() && submitted.empty() && cancelled.empty() &&
-             resumed.empty();
+      return calls.empty() && commands.empty() && lobe_commands.empty() && submitted.empty() &&
+             cancelled.empty() && resumed.empty();
     }
     void clear();
   };
@@ -55,6 +57,7 @@ class Inbox {
   absl::Status Submit(std::unique_ptr<Sequence> sequence);
   // False: draining; the command stays with the caller.
   bool Post(SessionCommand& command);
+  bool Post(LobeCommand& command);
   // To be made on the engine's thread; taken while draining too.
   void PostCall(std::function<void()> call);
   void Cancel(Ticket ticket, absl::Status why);

@@ -38,7 +38,7 @@ std::vector<Segment> SegmentsBefore(absl::Span<const Segment> segments, int64_t 
 
 PrefixKey::PrefixKey(const std::string& tenant, const std::string& lobe,
                      absl::Span<const TokenId> tokens)
-    : owner_(absl::StrCat(tenant.size(), " ", tenant, lobe)) {
+    : owner_(absl::StrCat(tenant.size(), " ", tenant, lobe)), lobe_(lobe) {
   uint64_t hash = 0;
   for (const char c : owner_) hash = Mix(hash, static_cast<unsigned char>(c));
   hashes_.reserve(tokens.size() / kBlock + 1);
@@ -125,7 +125,7 @@ void PrefixCache::Keep(const Prompt& prompt, SnapshotRef snapshot) {
   memory_.used_bytes += bytes;
   const uint64_t hash = prompt.key.hash(position / kBlock);
   entries_.push_front(
-      {hash, prompt.key.owner(),
+      {hash, prompt.key.owner(), prompt.key.lobe(),
        std::vector<TokenId>(prompt.tokens.begin(), prompt.tokens.begin() + position),
        SegmentsBefore(prompt.segments, position), std::move(snapshot), bytes});
   by_hash_[hash].push_back(entries_.begin());
@@ -134,15 +134,26 @@ void PrefixCache::Keep(const Prompt& prompt, SnapshotRef snapshot) {
 
 bool PrefixCache::DropOldest() {
   if (entries_.empty()) return false;
-  const Entries::iterator oldest = std::prev(entries_.end());
-  const auto bucket = by_hash_.find(oldest->hash);
-  bucket->second.erase(std::find(bucket->second.begin(), bucket->second.end(), oldest));
-  if (bucket->second.empty()) by_hash_.erase(bucket);
-  const auto base = bases_.find(oldest->base());
-  if (--base->second == 0) bases_.erase(base);
-  memory_.used_bytes -= oldest->bytes;
-  entries_.erase(oldest);
+  Drop(std::prev(entries_.end()));
   return true;
+}
+
+void PrefixCache::DropLobe(const std::string& lobe) {
+  for (auto entry = entries_.begin(); entry != entries_.end();) {
+    const Entries::iterator next = std::next(entry);
+    if (entry->lobe == lobe) Drop(entry);
+    entry = next;
+  }
+}
+
+void PrefixCache::Drop(Entries::iterator entry) {
+  const auto bucket = by_hash_.find(entry->hash);
+  bucket->second.erase(std::find(bucket->second.begin(), bucket->second.end(), entry));
+  if (bucket->second.empty()) by_hash_.erase(bucket);
+  const auto base = bases_.find(entry->base());
+  if (--base->second == 0) bases_.erase(base);
+  memory_.used_bytes -= entry->bytes;
+  entries_.erase(entry);
 }
 
 }  // namespace ela

@@ -35,9 +35,11 @@ class PrefixKey {
   uint64_t hash(int64_t i) const { return hashes_[i]; }
   int64_t num_blocks() const { return static_cast<int64_t>(hashes_.size()) - 1; }
   const std::string& owner() const { return owner_; }
+  const std::string& lobe() const { return lobe_; }
 
  private:
-  std::string owner_;             // tenant and lobe
+  std::string owner_;  // tenant and lobe
+  std::string lobe_;
   std::vector<uint64_t> hashes_;  // [num_blocks + 1]
 };
 
@@ -66,6 +68,8 @@ class PrefixCache {
   void Keep(const Prompt& prompt, SnapshotRef snapshot);
   // False: there is none.
   bool DropOldest();
+  // Of all tenants. O(entries).
+  void DropLobe(const std::string& lobe);
 
   int64_t num_entries() const { return static_cast<int64_t>(entries_.size()); }
 
@@ -73,6 +77,7 @@ class PrefixCache {
   struct Entry {
     uint64_t hash;  // of the blocks before base
     std::string owner;
+    std::string lobe;
     std::vector<TokenId> tokens;    // [position]
     std::vector<Segment> segments;  // that begin before the position
     SnapshotRef snapshot;
@@ -83,6 +88,7 @@ class PrefixCache {
 
   // How many tokens `entry` and `prompt` share, if the entry can serve it; else -1.
   static int64_t Shared(const Entry& entry, const Prompt& prompt, int64_t limit);
+  void Drop(Entries::iterator entry);
   Entries::iterator FindExact(const Prompt& prompt, int64_t position);
 
   LogMemory& memory_;

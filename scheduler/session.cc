@@ -74,6 +74,7 @@ void Session::CopyPast(const Session& parent, int64_t position) {
   segments_ = parent.segments_;
   num_computed_ = parent.num_computed_;
   snapshots_ = parent.snapshots_;
+  lobe_fingerprint = parent.lobe_fingerprint;
   sealed = parent.sealed;
   sealed_position = parent.sealed_position;
   Truncate(position);

@@ -69,6 +69,7 @@ class Session {
   const std::string lobe;
 
   // --- The table's and the engine's notes. ---
+  std::string lobe_fingerprint;  // since its first call; empty: the model's own, or no call yet
   std::string label;
   absl::Duration time_to_live = absl::InfiniteDuration();
   absl::Time created;

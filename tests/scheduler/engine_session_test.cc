@@ -542,7 +542,7 @@ TEST(EngineSessionTest, SessionExpiresAfterItsLastUse) {
   update.id = session.id;
   update.time_to_live = absl::Seconds(10);
   update.label = "short-lived";
-  EXPECT_EQ(rig.Do(update)->label, "short-lived");
+  EXPECT_EQ(rig.Do(std::move(update))->label, "short-lived");
   rig.clock.Advance(absl::Seconds(9));
   rig.Say(session, 40, 10);
   rig.clock.Advance(absl::Seconds(9));
@@ -560,7 +560,7 @@ TEST(EngineSessionTest, SessionInUseDoesNotExpire) {
   UpdateSession update;
   update.id = session.id;
   update.time_to_live = absl::Milliseconds(10);
-  ASSERT_TRUE(rig.Do(update).ok());
+  ASSERT_TRUE(rig.Do(std::move(update)).ok());
   rig.Say(session, 40, 100);
   EXPECT_TRUE(rig.Get(session).ok());
 }
