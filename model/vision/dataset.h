@@ -47,7 +47,8 @@ struct Dataset {
 
 // A Pascal VOC folder. With ImageSets/Main/SPLIT.txt its lines name the pictures (without ending),
 // from Annotations/ and JPEGImages/; without ImageSets the folder itself, or its sub-folder SPLIT,
-// holds pictures and XML side by side, in the order of their names. `class_names` empty: those that
+// holds pictures and XML side by side or in Annotations/ and JPEGImages/ (also annotations/ and
+// images/), in the order of their names. `class_names` empty: those that
 // occur, sorted; else a box of another class is rejected. Corners are taken as they stand, as
 // edges. Errors: kNotFound (folder, list; the lists that exist are named), kInvalidArgument
 // (nothing usable remains).

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <limits>
 #include <map>
 #include <pugixml.hpp>
@@ -70,15 +71,28 @@ absl::StatusOr<std::vector<Files>> FilesOfList(const fs::path& folder, const std
   return files;
 }
 
+// The first of `names` that is a folder in `folder`; else `folder` itself.
+fs::path SubFolder(const fs::path& folder, std::initializer_list<const char*> names) {
+  std::error_code error;
+  for (const char* name : names) {
+    if (fs::is_directory(folder / name, error)) return folder / name;
+  }
+  return folder;
+}
+
+// Pictures and annotations of the same names: side by side, or in a folder each.
 absl::StatusOr<std::vector<Files>> FilesBeside(const fs::path& folder) {
   std::vector<Files> files;
   std::error_code error;
-  fs::directory_iterator entries(folder, error);
-  if (error) return absl::NotFoundError(absl::StrCat(folder.string(), ": ", error.message()));
+  const fs::path pictures = SubFolder(folder, {"JPEGImages", "images", "Images"});
+  const fs::path annotations = SubFolder(folder, {"Annotations", "annotations"});
+  fs::directory_iterator entries(pictures, error);
+  if (error) return absl::NotFoundError(absl::StrCat(pictures.string(), ": ", error.message()));
   for (const auto& entry : entries) {
     if (!IsPicture(entry.path())) continue;
-    fs::path annotation = entry.path();
-    annotation.replace_extension(".xml");
+    const std::string name = entry.path().stem().string() + ".xml";
+    const fs::path beside = pictures / name;
+    const fs::path annotation = fs::exists(beside, error) ? beside : annotations / name;
     files.push_back({entry.path().stem().string(), annotation, entry.path()});
   }
   std::sort(files.begin(), files.end(),

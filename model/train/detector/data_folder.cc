@@ -158,7 +158,7 @@ void HoldOut(double share, uint64_t seed, TrainingData* data) {
 
 absl::StatusOr<Dataset> ReadSplit(const std::string& data, const std::string& split,
                                   const std::vector<std::string>& class_names) {
-  const fs::path path(data);
+  fs::path path(data);
   std::error_code error;
   if (!fs::exists(path, error)) return absl::NotFoundError(absl::StrCat(data, " does not exist"));
   if (!fs::is_directory(path, error) && !IsJson(path)) {
@@ -179,9 +179,10 @@ absl::StatusOr<Dataset> ReadSplit(const std::string& data, const std::string& sp
     return dataset;
   }
   if (!split.empty() && !lists && !fs::is_directory(path / split, error)) {
-    return SplitNotFound(path, split);
+    if (!fs::is_directory(path / "images" / split, error)) return SplitNotFound(path, split);
+    path /= "images";
   }
-  return ReadVocDataset(data, split, class_names);
+  return ReadVocDataset(path.string(), split, class_names);
 }
 
 absl::StatusOr<TrainingData> ReadTrainingData(const DataOptions& options) {
@@ -189,10 +190,12 @@ absl::StatusOr<TrainingData> ReadTrainingData(const DataOptions& options) {
   absl::StatusOr<Dataset> training = ReadSplit(options.data, options.train_split, {});
   bool whole = false;
   if (absl::IsNotFound(training.status()) && options.train_split == "train") {
-    absl::StatusOr<Dataset> all = ReadSplit(options.data, "", {});
-    if (all.ok()) {
+    for (const char* name : {"trainval", ""}) {
+      absl::StatusOr<Dataset> all = ReadSplit(options.data, name, {});
+      if (!all.ok()) continue;
       training = std::move(all);
       whole = true;
+      break;
     }
   }
   if (!training.ok()) return training.status();

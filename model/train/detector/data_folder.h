@@ -16,8 +16,8 @@ namespace ela::train {
 //  - a .json file: COCO, whatever the split; pictures beside it, or in an images folder near it;
 //  - a folder with SPLIT*.json, instances_SPLIT*.json or SPLIT/*.json, in it or in annotations/:
 //    COCO, pictures in the folder that has them;
-//  - else Pascal VOC: ImageSets/Main/SPLIT.txt, or the sub-folder SPLIT with XML beside the
-//    pictures.
+//  - else Pascal VOC: ImageSets/Main/SPLIT.txt, or the sub-folder SPLIT, also of images/, with XML
+//    beside the pictures or in folders of their own.
 // `split` empty: the whole folder. `class_names` empty: the data's own; else boxes are mapped to
 // them by name and others rejected.
 // Errors: kNotFound naming what was looked for and what is there; kInvalidArgument.
@@ -41,7 +41,8 @@ struct TrainingData {
 
 // Training and validation with the same classes. Where no split is called validation_split ("val"
 // also finds "valid" and "validation"), a share of the training pictures, chosen by `seed`, is held
-// out; a test split is never touched. A folder without any split is training data as a whole.
+// out; a test split is never touched. A folder without any split, or with trainval alone, is
+// training data as a whole.
 // Errors: as ReadSplit; kInvalidArgument with fewer than two pictures or no box at all.
 absl::StatusOr<TrainingData> ReadTrainingData(const DataOptions& options);
 

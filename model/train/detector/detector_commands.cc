@@ -15,6 +15,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "model/checkpoint/atomic_file.h"
 #include "model/detection_options.h"
@@ -263,8 +264,17 @@ absl::Status RunEvaluation(const EvaluateArguments& a) {
   ELA_ASSIGN_OR_RETURN(Dataset dataset, ReadSplit(a.data, a.split, info.class_names));
   ELA_ASSIGN_OR_RETURN(auto set, EvaluationSet::Create(std::move(dataset), info.input_width,
                                                        info.input_height, info.fit));
-  for (const LabelProblem& problem : set->dataset().problems) {
-    std::fprintf(stderr, "%s\n", ToString(problem).c_str());
+  const std::vector<LabelProblem>& problems = set->dataset().problems;
+  for (size_t i = 0; i < std::min<size_t>(problems.size(), 20); ++i) {
+    std::fprintf(stderr, "%s\n", ToString(problems[i]).c_str());
+  }
+  if (problems.size() > 20) std::fprintf(stderr, "… and %zu more\n", problems.size() - 20);
+  const bool any = std::any_of(set->items().begin(), set->items().end(),
+                               [](const auto& item) { return !item.image.boxes.empty(); });
+  if (!any) {
+    return absl::InvalidArgumentError(absl::StrCat(a.data, ", split '", a.split,
+                                                   "': no box of a class that the model knows (",
+                                                   absl::StrJoin(info.class_names, ", "), ")"));
   }
   ELA_ASSIGN_OR_RETURN(const EvaluationResult result, set->Run(*detector, options));
   if (!a.detections.empty()) {

@@ -1,5 +1,6 @@
 #include "model/train/detector/data_folder.h"
 
+#include <filesystem>
 #include <set>
 #include <string>
 
@@ -42,6 +43,36 @@ TEST_F(DataFolderTest, VocFoldersSideBySide) {
   WriteFolder(directory_ / "train", 0, 4, 2);
   WriteFolder(directory_ / "valid", 4, 3, 2);
   ExpectSplit(4, 3);
+}
+
+TEST_F(DataFolderTest, VocFoldersBelowImages) {
+  WriteFolder(directory_ / "images/train", 0, 4, 2);
+  WriteFolder(directory_ / "images/val", 4, 3, 2);
+  ExpectSplit(4, 3);
+}
+
+TEST_F(DataFolderTest, VocWithoutListsIsSplitBySeed) {
+  WriteVoc(directory_.path(), 20, 0, 2);
+  std::filesystem::remove_all(directory_ / "ImageSets");
+  ExpectSplit(17, 3);
+}
+
+TEST_F(DataFolderTest, AnnotationsAndImagesInFoldersOfTheirOwn) {
+  WriteFolder(directory_ / "images", 0, 20, 2);
+  std::filesystem::create_directories(directory_ / "annotations");
+  for (int i = 0; i < 20; ++i) {
+    const std::string name = "/p" + std::to_string(i) + ".xml";
+    std::filesystem::rename((directory_ / "images") + name, (directory_ / "annotations") + name);
+  }
+  ExpectSplit(17, 3);
+}
+
+TEST_F(DataFolderTest, AListOfTrainvalAloneIsSplitBySeed) {
+  WriteVoc(directory_.path(), 20, 0, 2);
+  std::filesystem::rename(directory_ / "ImageSets/Main/train.txt",
+                          directory_ / "ImageSets/Main/trainval.txt");
+  std::filesystem::remove(directory_ / "ImageSets/Main/val.txt");
+  ExpectSplit(17, 3);
 }
 
 TEST_F(DataFolderTest, CocoFilesWithImageFolders) {
