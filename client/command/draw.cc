@@ -1,11 +1,13 @@
 #include "client/command/draw.h"
 
 #include <cairo/cairo.h>
+#include <spng.h>
 #include <turbojpeg.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <memory>
 
 #include "absl/strings/ascii.h"
@@ -112,16 +114,49 @@ class Drawing {
   cairo_font_extents_t font_;
 };
 
-cairo_status_t Append(void* bytes, const unsigned char* data, unsigned int size) {
-  static_cast<std::string*>(bytes)->append(reinterpret_cast<const char*>(data), size);
-  return CAIRO_STATUS_SUCCESS;
-}
-
+// libspng rather than Cairo's own writer: with this level and filter a photograph takes a quarter
+// of the time (22 against 97 ms for 640 x 480) and a quarter more bytes.
 absl::StatusOr<std::string> ToPng(cairo_surface_t* surface) {
-  std::string bytes;
-  const cairo_status_t status = cairo_surface_write_to_png_stream(surface, Append, &bytes);
-  if (status != CAIRO_STATUS_SUCCESS) return Failed(status);
-  return bytes;
+  const uint32_t width = cairo_image_surface_get_width(surface);
+  const uint32_t height = cairo_image_surface_get_height(surface);
+  const std::unique_ptr<spng_ctx, decltype(&spng_ctx_free)> encoder(spng_ctx_new(SPNG_CTX_ENCODER),
+                                                                    spng_ctx_free);
+  if (encoder == nullptr) return absl::InternalError("cannot start the PNG encoder");
+  spng_ihdr header = {};
+  header.width = width;
+  header.height = height;
+  header.bit_depth = 8;
+  header.color_type = SPNG_COLOR_TYPE_TRUECOLOR;
+  spng_set_option(encoder.get(), SPNG_ENCODE_TO_BUFFER, 1);
+  spng_set_option(encoder.get(), SPNG_IMG_COMPRESSION_LEVEL, 3);
+  spng_set_option(encoder.get(), SPNG_FILTER_CHOICE, SPNG_FILTER_CHOICE_SUB);
+  int error = spng_set_ihdr(encoder.get(), &header);
+  if (error == 0) {
+    error = spng_encode_image(encoder.get(), nullptr, 0, SPNG_FMT_PNG,
+                              SPNG_ENCODE_PROGRESSIVE | SPNG_ENCODE_FINALIZE);
+  }
+  std::vector<uint8_t> row(static_cast<size_t>(width) * 3);
+  for (uint32_t y = 0; y < height && error == 0; ++y) {
+    const auto* const from = reinterpret_cast<const uint32_t*>(
+        cairo_image_surface_get_data(surface) +
+        static_cast<size_t>(y) * cairo_image_surface_get_stride(surface));
+    for (uint32_t x = 0; x < width; ++x) {
+      row[3 * x] = from[x] >> 16;
+      row[3 * x + 1] = from[x] >> 8;
+      row[3 * x + 2] = from[x];
+    }
+    error = spng_encode_row(encoder.get(), row.data(), row.size());
+  }
+  if (error != SPNG_EOI) {
+    return absl::InternalError(absl::StrCat("cannot encode: ", spng_strerror(error)));
+  }
+  size_t size = 0;
+  const std::unique_ptr<void, decltype(&std::free)> bytes(
+      spng_get_png_buffer(encoder.get(), &size, &error), std::free);
+  if (bytes == nullptr) {
+    return absl::InternalError(absl::StrCat("cannot encode: ", spng_strerror(error)));
+  }
+  return std::string(static_cast<const char*>(bytes.get()), size);
 }
 
 absl::StatusOr<std::string> ToJpeg(cairo_surface_t* surface) {

@@ -35,7 +35,7 @@ DrawingFormat DrawingFormatOf(const std::string& path);
 // `image` with the boxes of `objects` (in its pixels), each with class and score on a filled label
 // above it, or inside where there is no room above. Every line has a dark edge, so that it shows on
 // any picture; better objects lie on top. Returns a file's bytes. Thread-safe. Needs about 7 bytes
-// a pixel, and 10 ms for a PNG of 640 x 480.
+// a pixel; for 640 x 480 a PNG takes 25 ms, a JPEG 2 ms.
 // Errors: kInvalidArgument (a picture of more than 32767 pixels along a side), kInternal.
 absl::StatusOr<std::string> DrawObjects(const Image& image,
                                         const std::vector<DetectedObject>& objects,
