@@ -34,15 +34,6 @@ constexpr Word<PositionEncoding> kPositionEncodings[] = {{"rope", PositionEncodi
                                                          {"none", PositionEncoding::kNone}};
 constexpr Word<Decay> kDecays[] = {{"none", Decay::kNone}, {"gated", Decay::kGated}};
 
-template <typename T, size_t N>
-absl::string_view NameOf(const Word<T> (&words)[N], T value) {
-  for (const Word<T>& word : words) {
-    if (word.value == value) return word.name;
-  }
-  ELA_CHECK(false, "an enumerated value without a word");
-  return {};
-}
-
 // hidden_size: 0 where it is not known.
 std::optional<LobeConfig> ReadLobe(JsonObject& reader, std::vector<std::string>* problems,
                                    int64_t hidden_size) {

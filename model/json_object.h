@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "model/json_file.h"
+#include "model/status_macros.h"
 
 namespace ela {
 
@@ -25,6 +26,16 @@ struct Word {
   absl::string_view name;
   T value;
 };
+
+// The word of a value. REQUIRES: there is one.
+template <typename T, size_t N>
+absl::string_view NameOf(const Word<T> (&words)[N], T value) {
+  for (const Word<T>& word : words) {
+    if (word.value == value) return word.name;
+  }
+  ELA_CHECK(false, "an enumerated value without a word");
+  return {};
+}
 
 // Reads the keys of one JSON object into typed fields and collects what is wrong with them. A key
 // that was never asked for is unknown. A field whose key is absent or wrong keeps its value.

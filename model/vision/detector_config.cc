@@ -1,5 +1,6 @@
 #include "model/vision/detector_config.h"
 
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -27,15 +28,6 @@ constexpr Word<ContextKind> kContexts[] = {
     {"none", ContextKind::kNone}, {"ela", ContextKind::kEla}, {"softmax", ContextKind::kSoftmax}};
 constexpr Word<FitMode> kFits[] = {{"letterbox", FitMode::kLetterbox},
                                    {"stretch", FitMode::kStretch}};
-
-template <typename T, size_t N>
-absl::string_view NameOf(const Word<T> (&words)[N], T value) {
-  for (const Word<T>& word : words) {
-    if (word.value == value) return word.name;
-  }
-  ELA_CHECK(false, "an enumerated value without a word");
-  return {};
-}
 
 // N integers within [min, max], each a multiple of `multiple`.
 template <size_t N>
@@ -154,6 +146,15 @@ void ReadThreshold(JsonObject& reader, absl::string_view key, float* field) {
   *field = value->get<float>();
 }
 
+// The shortest decimal that reads back to the same float: 0.55, not 0.550000011920929.
+double Short(float value) {
+  char text[64];
+  const auto end = std::to_chars(text, text + sizeof(text), value).ptr;
+  double number = 0;
+  std::from_chars(text, end, number);
+  return number;
+}
+
 }  // namespace
 
 absl::string_view Name(DetectorVariant variant) { return NameOf(kVariants, variant); }
@@ -212,8 +213,8 @@ std::string ToJson(const DetectorConfig& config) {
     object["input_size"] = {config.input_width, config.input_height};
   }
   object["fit"] = NameOf(kFits, config.fit);
-  object["score_threshold"] = config.score_threshold;
-  object["iou_threshold"] = config.iou_threshold;
+  object["score_threshold"] = Short(config.score_threshold);
+  object["iou_threshold"] = Short(config.iou_threshold);
   if (config.variant == DetectorVariant::kLatMs) {
     const MultiScaleShape& shape = config.shape;
     object["shape"] = {{"stem", shape.stem},

@@ -70,6 +70,7 @@ TEST(DetectorConfigTest, ReadsBackWhatItWrites) {
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(ToJson(*read), ToJson(config));
   EXPECT_EQ(read->input_height, 352);
+  EXPECT_THAT(ToJson(config), HasSubstr("\"iou_threshold\": 0.6,"));
 }
 
 TEST(DetectorConfigTest, ReportsEveryProblemAtOnce) {
