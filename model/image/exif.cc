@@ -1,5 +1,6 @@
 #include "model/image/exif.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <utility>
@@ -25,6 +26,14 @@ class TiffReader {
   const absl::Span<const uint8_t> bytes_;
   const bool little_;
 };
+
+// Start-of-scan markers. Entropy-coded data holds none; a decoder that resynchronizes in damage
+// finds no others.
+int64_t CountScans(absl::Span<const uint8_t> bytes) {
+  int64_t count = 0;
+  for (size_t i = 1; i < bytes.size(); ++i) count += bytes[i - 1] == 0xFF && bytes[i] == 0xDA;
+  return count;
+}
 
 }  // namespace
 
@@ -75,6 +84,7 @@ JpegMarkers ReadJpegMarkers(absl::Span<const uint8_t> bytes) {
     }
     at += 2 + length;
   }
+  markers.num_scans = CountScans(bytes.subspan(std::min(at, bytes.size())));
   return markers;
 }
 

@@ -13,10 +13,11 @@ namespace ela {
 // directory. 1 when it is absent, damaged or out of [1, 8]: a broken tag never refuses a picture.
 int32_t ExifOrientation(absl::Span<const uint8_t> tiff);
 
-// What a walk over a JPEG's marker segments up to the first scan tells beyond its size.
+// What a JPEG's marker segments tell beyond its size.
 struct JpegMarkers {
   int32_t orientation = 1;
-  bool adobe = false;  // an APP14 "Adobe" segment: CMYK samples are stored inverted
+  bool adobe = false;     // an APP14 "Adobe" segment: CMYK samples are stored inverted
+  int64_t num_scans = 0;  // passes over the picture that a decoder may be led to, at most
 };
 JpegMarkers ReadJpegMarkers(absl::Span<const uint8_t> bytes);
 

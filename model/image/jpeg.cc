@@ -16,6 +16,19 @@
 namespace ela {
 namespace {
 
+// Each scan is a pass over the whole picture, and a few bytes are enough for one: without a limit a
+// picture of 15 MB holds a decoder for a minute. Encoders write about ten.
+constexpr int64_t kMaxScansOfLargest = 16;  // as many for a picture of max_pixels, more for less
+
+absl::Status CheckScans(int64_t num_scans, const ImageHeader& header, const ImageLimits& limits) {
+  const int64_t num_pixels = int64_t{1} * header.width * header.height;
+  const int64_t most = kMaxScansOfLargest * limits.max_pixels / num_pixels;
+  if (num_scans <= most) return absl::OkStatus();
+  return MakeImageError(ImageError::kUnsupported,
+                        absl::StrCat("the JPEG has ", num_scans, " scans, of ", header.width, " x ",
+                                     header.height, " pixels the most allowed are ", most));
+}
+
 struct Destroy {
   void operator()(void* handle) const { tjDestroy(handle); }
 };
@@ -51,6 +64,7 @@ absl::StatusOr<Opened> Open(absl::Span<const uint8_t> bytes, const ImageLimits& 
   }
   ELA_RETURN_IF_ERROR(CheckImageSize(opened.header.width, opened.header.height, limits));
   const JpegMarkers markers = ReadJpegMarkers(bytes);
+  ELA_RETURN_IF_ERROR(CheckScans(markers.num_scans, opened.header, limits));
   opened.header.format = ImageFormat::kJpeg;
   opened.header.orientation = markers.orientation;
   opened.adobe = markers.adobe;

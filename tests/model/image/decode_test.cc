@@ -6,6 +6,7 @@
 #include <iterator>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/image/exif.h"
@@ -206,6 +207,25 @@ TEST(DecodeTest, HugeClaimsAreRefusedFromTheHeader) {
     break;
   }
   ExpectRefused(jpeg, ImageError::kTooLarge, "60000 x 60000");
+}
+
+// A scan of a few bytes costs a pass over all pixels: the header says no before the first one.
+TEST(DecodeTest, ScansThatRepeatThemselvesAreRefusedFromTheHeader) {
+  const Image image = Gradient(64, 64);
+  const Bytes jpeg = JpegOf(image.pixels, 64, 64, TJPF_RGB, TJSAMP_444, TJFLAG_PROGRESSIVE);
+  ImageLimits limits;
+  limits.max_pixels = 64 * 64;
+  ASSERT_TRUE(DecodeImage(jpeg, limits).ok());
+  const Bytes marker = {0xFF, 0xDA};
+  const auto last = std::find_end(jpeg.begin(), jpeg.end(), marker.begin(), marker.end());
+  Bytes bomb(jpeg.begin(), jpeg.end() - 2);
+  for (int i = 0; i < 20; ++i) bomb.insert(bomb.end(), last, jpeg.end() - 2);
+  bomb.insert(bomb.end(), jpeg.end() - 2, jpeg.end());
+  const absl::Status status = ReadImageHeader(bomb, limits).status();
+  EXPECT_EQ(ImageErrorOf(status), ImageError::kUnsupported) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "the most allowed are 16")) << status;
+  limits.max_pixels = 4 * 64 * 64;  // a picture of a quarter of the limit may have 64
+  EXPECT_TRUE(ReadImageHeader(bomb, limits).ok());
 }
 
 TEST(DecodeTest, EachLimitHasItsOwnSentence) {
