@@ -84,6 +84,7 @@ absl::Status Engine::TakeSession(Sequence& sequence, Session& session) {
     return absl::InvalidArgumentError("tokens is empty, and so is the session: one is needed");
   }
   ELA_RETURN_IF_ERROR(CheckLobe(session));
+  const SessionPin pin(session);
   ELA_RETURN_IF_ERROR(RoomForLog(sequence.work_tokens()));
   const int64_t bytes = TokenLog::BytesFor(sequence.work_tokens());
   sequence.reserved_log_bytes = bytes;

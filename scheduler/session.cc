@@ -62,8 +62,8 @@ int64_t Session::Truncate(int64_t position) {
     if (checkpoint->second.position <= position) {
       ++checkpoint;
     } else {
+      if (checkpoint->second.claimed) ++num_gone;
       checkpoint = checkpoints.erase(checkpoint);
-      ++num_gone;
     }
   }
   return num_gone;
@@ -176,6 +176,11 @@ void Session::AddEnd(SnapshotRef snapshot, int64_t every) {
 void Session::DropSnapshot(int64_t position) {
   const auto at = std::lower_bound(snapshots_.begin(), snapshots_.end(), position, Before);
   if (at != snapshots_.end() && (*at)->position == position) snapshots_.erase(at);
+}
+
+int64_t Session::num_claims() const {
+  return 1 + std::count_if(checkpoints.begin(), checkpoints.end(),
+                           [](const auto& checkpoint) { return checkpoint.second.claimed; });
 }
 
 int64_t Session::num_states() const {

@@ -42,7 +42,8 @@ class Session {
  public:
   struct Checkpoint {
     int64_t position = 0;
-    SnapshotRef snapshot;  // at or before the position; null: the log is absorbed from its start
+    SnapshotRef snapshot;  // at or before the position; null: the log is absorbed again
+    bool claimed = true;  // of the pool; false: it came from the store, which holds no state for it
   };
   // Where a sequence begins: in `snapshot`, taken back to `position`; null: in a slot that was
   // reset, position 0.
@@ -81,6 +82,7 @@ class Session {
   bool away = false;  // the call's own state is newer than any snapshot here
   std::map<std::string, Checkpoint> checkpoints;
   Durability durability = Durability::kNone;
+  int32_t num_pins = 0;  // SessionPins
   StoredFacts stored;
   SessionCall last_call;
   // As it came from the store, until a slot has held it; null: none.
@@ -90,7 +92,7 @@ class Session {
   bool durable() const { return durability != Durability::kNone; }
   // All of it is in the store, from where it can come back without absorbing much.
   bool CanLeaveMemory() const {
-    return !busy() && durable() && stored.known && stored.num_pending == 0 &&
+    return !busy() && num_pins == 0 && durable() && stored.known && stored.num_pending == 0 &&
            stored.durable == num_tokens() && (num_tokens() == 0 || stored.state_position > 0);
   }
   SessionDetails Details() const;
@@ -106,7 +108,7 @@ class Session {
   // `segments` cut the tokens, counted from their first; empty: one prompt segment.
   void AppendPrompt(absl::Span<const TokenId> tokens, absl::Span<const Segment> segments);
   void AppendGenerated(TokenId token);
-  // Snapshots and checkpoints behind `position` go; returns how many checkpoints went.
+  // Snapshots and checkpoints behind `position` go; returns how many of these had a claim.
   int64_t Truncate(int64_t position);
   // Takes over the first `position` tokens of `parent`, with the snapshots among them.
   void CopyPast(const Session& parent, int64_t position);
@@ -138,6 +140,7 @@ class Session {
   bool IsLast(int64_t position) const {
     return !snapshots_.empty() && snapshots_.back()->position == position;
   }
+  int64_t num_claims() const;  // its own and its checkpoints'
   int64_t num_states() const;  // snapshots and checkpoints' snapshots, each counted once
 
  private:
@@ -146,6 +149,18 @@ class Session {
   std::vector<Segment> segments_;  // of the log, all of it; generated ones with their lengths
   int64_t num_computed_ = 0;
   std::vector<SnapshotRef> snapshots_;
+};
+
+// Keeps an idle session in memory while room is made for what it needs itself.
+class SessionPin {
+ public:
+  explicit SessionPin(Session& session) : session_(session) { ++session_.num_pins; }
+  ~SessionPin() { --session_.num_pins; }
+  SessionPin(const SessionPin&) = delete;
+  SessionPin& operator=(const SessionPin&) = delete;
+
+ private:
+  Session& session_;
 };
 
 }  // namespace ela

@@ -154,8 +154,7 @@ absl::StatusOr<Session*> SessionTable::Restore(LoadedSession loaded, absl::Time 
     session->sealed_position = loaded.state_position;
   }
   for (const auto& [name, position] : record.meta.checkpoints) {
-    if (position > session->num_tokens() || !ClaimFor("checkpoint").ok()) continue;
-    session->checkpoints[name] = {position, nullptr};
+    if (position <= session->num_tokens()) session->checkpoints[name] = {position, nullptr, false};
   }
   Touch(*session, now);
   return session;
@@ -182,6 +181,7 @@ absl::StatusOr<Session*> SessionTable::Create(const CreateSession& command, absl
 
 absl::StatusOr<Session*> SessionTable::Fork(const ForkSession& command, absl::Time now) {
   ELA_ASSIGN_OR_RETURN(Session * parent, Find(command.tenant, command.id));
+  const SessionPin pin(*parent);
   int64_t position = parent->num_tokens();
   if (command.checkpoint.has_value()) {
     ELA_ASSIGN_OR_RETURN(position, PositionOf(*parent, *command.checkpoint));
@@ -201,8 +201,11 @@ absl::StatusOr<Session*> SessionTable::Fork(const ForkSession& command, absl::Ti
 absl::StatusOr<Session*> SessionTable::Checkpoint(const CheckpointSession& command,
                                                   absl::Time now) {
   ELA_ASSIGN_OR_RETURN(Session * session, FindIdle(command.tenant, command.id));
-  const bool is_new = session->checkpoints.count(command.name) == 0;
-  if (is_new) ELA_RETURN_IF_ERROR(ClaimFor("checkpoint"));
+  const SessionPin pin(*session);
+  const auto old = session->checkpoints.find(command.name);
+  if (old == session->checkpoints.end() || !old->second.claimed) {
+    ELA_RETURN_IF_ERROR(ClaimFor("checkpoint"));
+  }
   session->checkpoints[command.name] = {session->num_tokens(),
                                         session->StartAt(session->num_tokens()).snapshot};
   Touch(*session, now);
@@ -214,8 +217,8 @@ absl::StatusOr<Session*> SessionTable::Delete(const DeleteCheckpoint& command, a
   const auto found = session->checkpoints.find(command.name);
   if (found == session->checkpoints.end()) return NoCheckpoint(*session, command.name);
   const SnapshotRef snapshot = found->second.snapshot;
+  if (found->second.claimed) pool_.Unclaim();
   session->checkpoints.erase(found);
-  pool_.Unclaim();
   if (snapshot != nullptr) {
     session->AddSnapshot(snapshot);
     MayDrop(*session, snapshot->position);
@@ -267,7 +270,7 @@ void SessionTable::Rewind(Session& session, int64_t position) {
 
 void SessionTable::Erase(Session& session) {
   Unindex(session);
-  for (size_t i = 0; i < session.checkpoints.size() + 1; ++i) pool_.Unclaim();
+  for (int64_t i = session.num_claims(); i > 0; --i) pool_.Unclaim();
   const auto tenant = by_tenant_.find(session.tenant);
   tenant->second.erase(session.id);
   if (tenant->second.empty()) by_tenant_.erase(tenant);

@@ -1,6 +1,6 @@
 // Random operations on many sessions, from one printed seed, against a trivial model: a session is
 // the list of its tokens. Slots are few, memory for states is short, copies take turns, calls are
-// cancelled and collide; every text and every log must be what the list says.
+// cancelled and collide, servers go and come; every text and every log must be what the list says.
 //
 // ELA_SEED=n runs that seed alone.
 #include <gtest/gtest.h>
@@ -9,6 +9,8 @@
 #include <memory>
 #include <random>
 
+#include "absl/strings/str_cat.h"
+#include "tests/fakes/fake_state_store.h"
 #include "tests/fakes/session_model.h"
 
 namespace ela {
@@ -17,32 +19,61 @@ namespace {
 class SessionStorm {
  public:
   explicit SessionStorm(uint32_t seed)
-      : random_(seed), worker_options_(MakeWorkerOptions()), rig_(MakeOptions(), worker_options_) {
+      : random_(seed),
+        worker_options_(MakeWorkerOptions()),
+        engine_options_(MakeOptions()),
+        stored_(OneIn(3)) {
+    Start();
+  }
+
+  ~SessionStorm() { Stop(); }
+
+  // An engine, and with a store the writer that brings what it keeps there.
+  void Start() {
+    if (stored_) {
+      StoreWriterOptions options;
+      options.retry_first = absl::Milliseconds(1);
+      writer_ = std::make_unique<StoreWriter>(store_, options, real_clock_, nullptr);
+      engine_options_.store.writer = writer_.get();
+      engine_options_.store.owner = absl::StrCat("server ", ++num_starts_);
+    }
+    rig_ = std::make_unique<EngineRig>(engine_options_, worker_options_);
     fails_ = OneIn(3);
-    rig_.worker->FailWhen([this](const StepItem&) {
+    rig_->worker->FailWhen([this](const StepItem&) {
       return fails_ && OneIn(600) ? absl::DataLossError("NaN") : absl::OkStatus();
     });
+  }
+
+  void Stop() {
+    rig_ = nullptr;
+    writer_ = nullptr;
   }
 
   void Run(int num_operations) {
     for (int i = 0; i < num_operations && !testing::Test::HasFailure(); ++i) {
       Operate();
-      rig_.RunTurns(Below(12));
+      rig_->RunTurns(Below(12));
       Collect();
     }
-    for (int turn = 0; turn < 100000 && !InFlight().empty(); ++turn) {
-      for (Call* call : InFlight()) Wake(*call);
-      rig_.RunTurns(1);
-      Collect();
-    }
-    EXPECT_TRUE(InFlight().empty());
+    Calm();
     for (auto& model : models_) CheckLog(*model);
-    while (!models_.empty()) Delete(*models_.back());
-    EXPECT_TRUE(rig_.RunUntilIdle());
-    EXPECT_EQ(rig_.observer.load.num_sessions, 0);
-    EXPECT_EQ(rig_.observer.load.slots_used, 0);
-    EXPECT_EQ(rig_.observer.load.num_swapped, 0);
-    EXPECT_TRUE(rig_.worker->TakeViolations().empty());
+    while (!models_.empty() && !testing::Test::HasFailure())
+      Delete(*models_[Below(models_.size())]);
+    EXPECT_TRUE(rig_->RunUntilIdle());
+    EXPECT_EQ(rig_->observer.load.num_sessions, 0);
+    EXPECT_EQ(rig_->observer.load.slots_used, 0);
+    EXPECT_EQ(rig_->observer.load.num_swapped, 0);
+    EXPECT_TRUE(rig_->worker->TakeViolations().empty());
+  }
+
+  // All calls come to their ends.
+  void Calm() {
+    rig_->RunUntil([this] {
+      Collect();
+      for (Call* call : InFlight()) Wake(*call);
+      return calls_.empty();
+    });
+    EXPECT_TRUE(InFlight().empty());
   }
 
   int64_t num_checked = 0;
@@ -80,6 +111,12 @@ class SessionStorm {
     const int64_t state_bytes = FakeWorker().Info().state_bytes;
     options.snapshot_bytes = state_bytes * (16 + (OneIn(2) ? Below(10) : 1000));
     options.slow_reader_timeout = absl::Hours(10);
+    options.store_state_every = static_cast<int32_t>(1 + Below(100));
+    options.new_session_id = [this] {
+      SessionId id;
+      for (uint8_t& byte : id.bytes) byte = static_cast<uint8_t>(Below(256));
+      return id;
+    };
     for (int i = 0; i < 10; ++i) options.end_of_text.push_back(static_cast<TokenId>(Below(1000)));
     end_of_text_ = options.end_of_text;
     return options;
@@ -88,9 +125,14 @@ class SessionStorm {
   // Readers that stay away for ever would keep their slots for as long.
   template <typename Command>
   auto Do(Command command) {
-    return rig_.Do(std::move(command), [this] {
+    return rig_->Do(std::move(command), [this] {
       for (Call* call : InFlight()) Wake(*call);
     });
+  }
+
+  // With a store a session may have to come back into memory that others claim.
+  bool Full(const absl::Status& status) const {
+    return stored_ && absl::IsResourceExhausted(status);
   }
 
   std::string Tenant() { return OneIn(2) ? "a" : "b"; }
@@ -128,8 +170,16 @@ class SessionStorm {
     }
   }
 
+  // What was told to be kept is there.
+  void Restart() {
+    Calm();
+    Stop();
+    Start();
+  }
+
   void Create() {
     CreateSession create;
+    if (stored_) create.durability = OneIn(2) ? Durability::kEndOfCall : Durability::kEveryMessage;
     create.tenant = Tenant();
     if (OneIn(3)) create.lobe = "lobe";
     const auto made = Do(create);
@@ -164,14 +214,14 @@ class SessionStorm {
     call->past = past.size();
     Request whole = past.Whole(request);
     if (model != nullptr) whole.lobe = lobes_.at(model->id);
-    call->expected = rig_.worker->Expected(whole, end_of_text_);
+    call->expected = rig_->worker->Expected(whole, end_of_text_);
     if (model != nullptr) {
       request.session = SessionUse{model->id, OneIn(2), past.size()};
       if (OneIn(5)) return Miscount(std::move(request));
     }
     call->asked.sink = OneIn(4) ? std::make_shared<RecordingSink>(1 + Below(9))
                                 : std::make_shared<RecordingSink>();
-    call->asked.ticket = rig_.engine->Submit(std::move(request), call->asked.sink);
+    call->asked.ticket = rig_->engine->Submit(std::move(request), call->asked.sink);
     ASSERT_TRUE(call->asked.ticket.ok()) << call->asked.ticket.status();
     calls_.push_back(std::move(call));
     if (model != nullptr && OneIn(4)) Collide(*model);
@@ -180,9 +230,9 @@ class SessionStorm {
   void Miscount(Request request) {
     request.session->num_tokens = *request.session->num_tokens + 1;
     const auto sink = std::make_shared<RecordingSink>();
-    ASSERT_TRUE(rig_.engine->Submit(std::move(request), sink).ok());
-    rig_.RunTurns(1);
-    EXPECT_TRUE(absl::IsAborted(sink->status)) << sink->status;
+    ASSERT_TRUE(rig_->engine->Submit(std::move(request), sink).ok());
+    rig_->RunUntil([&sink] { return sink->finish_count > 0; });
+    EXPECT_TRUE(absl::IsAborted(sink->status) || Full(sink->status)) << sink->status;
   }
 
   // The session is in use, or was until just now.
@@ -191,9 +241,9 @@ class SessionStorm {
     request.tenant = model.tenant;
     request.session = SessionUse{model.id, false, -1};
     const auto sink = std::make_shared<RecordingSink>();
-    ASSERT_TRUE(rig_.engine->Submit(std::move(request), sink).ok());
-    rig_.RunTurns(1);
-    EXPECT_TRUE(absl::IsAborted(sink->status)) << sink->status;
+    ASSERT_TRUE(rig_->engine->Submit(std::move(request), sink).ok());
+    rig_->RunUntil([&sink] { return sink->finish_count > 0; });
+    EXPECT_TRUE(absl::IsAborted(sink->status) || Full(sink->status)) << sink->status;
   }
 
   void Fork(SessionModel& model) {
@@ -234,7 +284,9 @@ class SessionStorm {
     remove.tenant = model.tenant;
     remove.id = model.id;
     remove.name = model.checkpoints.begin()->first;
-    EXPECT_TRUE(Do(remove).ok());
+    const auto removed = Do(remove);
+    if (Full(removed.status())) return;
+    EXPECT_TRUE(removed.ok()) << removed.status();
     model.checkpoints.erase(model.checkpoints.begin());
   }
 
@@ -250,6 +302,7 @@ class SessionStorm {
       rewind.position = position;
     }
     const auto rewound = Do(rewind);
+    if (Full(rewound.status())) return;
     if (worker_options_.segment_passes > 1 && !model.CanStandAt(position)) {
       EXPECT_TRUE(absl::IsFailedPrecondition(rewound.status())) << rewound.status();
       return;
@@ -264,10 +317,12 @@ class SessionStorm {
     give.tenant = model.tenant;
     give.id = model.id;
     auto image = Do(give);
+    if (Full(image.status())) return;
     ASSERT_TRUE(image.ok()) << image.status();
     EXPECT_EQ(image->tokens, model.tokens);
     ImportSession take;
     take.tenant = Tenant();
+    if (stored_) take.durability = Durability::kEndOfCall;
     take.image = *std::move(image);
     const auto made = Do(take);
     if (!made.ok()) {
@@ -286,7 +341,9 @@ class SessionStorm {
     DeleteSession remove;
     remove.tenant = model.tenant;
     remove.id = model.id;
-    EXPECT_TRUE(Do(remove).ok());
+    const auto removed = Do(remove);
+    if (Full(removed.status())) return;
+    EXPECT_TRUE(removed.ok()) << removed.status();
     EXPECT_TRUE(absl::IsNotFound(Do(remove).status()));
     models_.erase(
         std::find_if(models_.begin(), models_.end(), [&](auto& m) { return m.get() == &model; }));
@@ -314,7 +371,7 @@ class SessionStorm {
 
   void Wake(Call& call) {
     call.asked.sink->Read();
-    rig_.engine->Resume(*call.asked.ticket);
+    rig_->engine->Resume(*call.asked.ticket);
   }
 
   void Disturb() {
@@ -322,7 +379,7 @@ class SessionStorm {
       if (OneIn(3)) Wake(*call);
       if (OneIn(8)) {
         call->cancelled = true;
-        rig_.engine->Cancel(*call->asked.ticket, absl::CancelledError("enough"));
+        rig_->engine->Cancel(*call->asked.ticket, absl::CancelledError("enough"));
       }
     }
   }
@@ -356,7 +413,7 @@ class SessionStorm {
       EXPECT_EQ(sink.tokens.size(), expected.size());
       EXPECT_EQ(sink.reason, call.expected.reason);
     } else {
-      EXPECT_TRUE(call.cancelled || fails_) << sink.status;
+      EXPECT_TRUE(call.cancelled || fails_ || Full(sink.status)) << sink.status;
     }
     if (call.model == nullptr) return;
     SessionModel& model = *call.model;
@@ -376,7 +433,13 @@ class SessionStorm {
   std::mt19937 random_;
   std::vector<TokenId> end_of_text_;
   const FakeWorkerOptions worker_options_;
-  EngineRig rig_;
+  EngineOptions engine_options_;
+  const bool stored_;
+  const RealClock real_clock_;
+  FakeStateStore store_;
+  std::unique_ptr<StoreWriter> writer_;
+  std::unique_ptr<EngineRig> rig_;
+  int num_starts_ = 0;
   bool fails_ = false;
   std::vector<std::unique_ptr<SessionModel>> models_;
   std::map<SessionId, std::string> lobes_;
@@ -395,7 +458,7 @@ TEST(EngineSessionRandomTest, EveryTextAndEveryLogIsThatOfTheList) {
     num_checked += storm.num_checked;
     if (HasFailure()) return;
   }
-  EXPECT_GT(num_checked, 50 * (last - first + 1));
+  EXPECT_GT(num_checked, 20 * (last - first + 1));
 }
 
 }  // namespace

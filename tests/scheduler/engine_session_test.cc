@@ -541,7 +541,7 @@ TEST(EngineSessionTest, SessionExpiresAfterItsLastUse) {
   UpdateSession update;
   update.id = session.id;
   update.time_to_live = absl::Seconds(10);
-  update.label = "short-lived";
+  update.label.emplace("short-lived");
   EXPECT_EQ(rig.Do(std::move(update))->label, "short-lived");
   rig.clock.Advance(absl::Seconds(9));
   rig.Say(session, 40, 10);
