@@ -134,6 +134,19 @@ absl::Status SplitNotFound(const fs::path& folder, const std::string& split) {
       "*.json; the folder holds: ", there.empty() ? "nothing" : absl::StrJoin(there, ", ")));
 }
 
+bool HasBoxes(const LabelledImage& image) { return !image.boxes.empty(); }
+
+bool AnyBox(const std::vector<LabelledImage>& images) {
+  return std::any_of(images.begin(), images.end(), HasBoxes);
+}
+
+// Without a box nothing can be learned, and nothing measured: `to` gets a picture that has one for
+// one that has none. Nothing happens where both sides have boxes, or `from` has too few.
+void ShareBoxes(std::vector<LabelledImage>* from, std::vector<LabelledImage>* to) {
+  if (AnyBox(*to) || std::count_if(from->begin(), from->end(), HasBoxes) < 2) return;
+  std::swap(*std::find_if(from->begin(), from->end(), HasBoxes), to->front());
+}
+
 // Holds out a share of the pictures: at least one, never all.
 void HoldOut(double share, uint64_t seed, TrainingData* data) {
   std::vector<LabelledImage>& images = data->training.images;
@@ -152,6 +165,8 @@ void HoldOut(double share, uint64_t seed, TrainingData* data) {
     (held_out[i] ? data->validation.images : kept).push_back(std::move(images[i]));
   }
   images = std::move(kept);
+  ShareBoxes(&images, &data->validation.images);
+  ShareBoxes(&data->validation.images, &images);
 }
 
 }  // namespace
@@ -230,6 +245,10 @@ absl::StatusOr<TrainingData> ReadTrainingData(const DataOptions& options) {
         absl::StrCat(options.data, ": one picture cannot be split into training and validation"));
   }
   HoldOut(options.held_out_share, options.seed, &data);
+  if (!AnyBox(data.training.images) || !AnyBox(data.validation.images)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        options.data, ": one picture with boxes cannot be split into training and validation"));
+  }
   data.note =
       absl::StrCat("validation: no split '", options.validation_split, "' there, so ",
                    data.validation.images.size(),

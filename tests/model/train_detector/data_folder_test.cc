@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/model/temporary_directory.h"
@@ -162,6 +163,40 @@ TEST_F(DataFolderTest, OnePictureOrNoBoxIsRefused) {
   }
   EXPECT_THAT(std::string(Read(directory_ / "bare").status().message()),
               HasSubstr("no usable box in 2 pictures"));
+}
+
+constexpr char kBare[] =
+    "<annotation><size><width>96</width><height>64</height></size></annotation>";
+
+TEST_F(DataFolderTest, BothSidesOfASplitBySeedHaveBoxes) {
+  const auto read = [&](int with_boxes, uint64_t seed) {
+    const std::string folder = directory_ / absl::StrCat("of", with_boxes);
+    WriteFolder(folder, 0, 8, 1);
+    for (int i = with_boxes; i < 8; ++i) WriteFile(absl::StrCat(folder, "/p", i, ".xml"), kBare);
+    DataOptions options;
+    options.data = folder;
+    options.seed = seed;
+    return ReadTrainingData(options);
+  };
+  const auto boxes = [](const Dataset& dataset) {
+    size_t count = 0;
+    for (const LabelledImage& image : dataset.images) count += image.boxes.size();
+    return count;
+  };
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    const auto data = read(2, seed);
+    ASSERT_TRUE(data.ok()) << data.status();
+    EXPECT_EQ(boxes(data->training), 1u) << seed;
+    EXPECT_EQ(boxes(data->validation), 1u) << seed;
+    EXPECT_EQ(data->training.images.size() + data->validation.images.size(), 8u);
+    EXPECT_THAT(std::string(read(1, seed).status().message()),
+                HasSubstr("one picture with boxes cannot be split"));
+  }
+}
+
+TEST_F(DataFolderTest, ABrokenCocoFileIsToldAsBroken) {
+  directory_.Write("labels.json", "{\"images\": [");
+  EXPECT_THAT(std::string(Read(directory_.path()).status().message()), HasSubstr("labels.json"));
 }
 
 }  // namespace
