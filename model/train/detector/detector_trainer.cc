@@ -190,7 +190,8 @@ class Run {
         const EvaluationResult result,
         validation_.Run(detector, EvaluationOptions(settings_.model.iou_threshold)));
     const CocoResult& figures = result.figures;
-    const bool best = figures.map > at_.best_map;
+    // The first counts whatever it says: where nothing can be measured the weights are kept too.
+    const bool best = at_.best_step == 0 || figures.map > at_.best_map;
     if (best) {
       at_.best_map = figures.map;
       at_.best_step = at_.step;
@@ -337,6 +338,8 @@ absl::StatusOr<DetectorResult> Train(DetectorSettings settings, const DetectorRu
   store_options.max_bytes = options.memory_bytes;
   if (automatic) settings.num_epochs = 1;
   ELA_RETURN_IF_ERROR(Check(settings));
+  // What config.json cannot say (names of classes) is refused now, not after the training.
+  ELA_RETURN_IF_ERROR(ParseDetectorConfig(ToJson(model), "the model to be trained").status());
 
   std::vector<LabelProblem> problems = std::move(data.training.problems);
   ELA_ASSIGN_OR_RETURN(
