@@ -144,7 +144,6 @@ absl::StatusOr<std::unique_ptr<DetectStream::Frame>> DetectStream::MakeFrame(
     return Invalid("frame", "is absent: every message but the first is a frame");
   }
   auto frame = std::make_unique<Frame>();
-  frame->number = num_read_++;
   frame->response.set_frame_id(message->frame().frame_id());
   frame->image.Swap(message->mutable_frame()->mutable_image());
   const absl::StatusOr<PictureFacts> facts =
@@ -163,6 +162,7 @@ absl::StatusOr<std::unique_ptr<DetectStream::Frame>> DetectStream::MakeFrame(
 
 void DetectStream::Enqueue(std::unique_ptr<Frame> frame) {
   Frame& its = *frame;
+  its.number = num_taken_++;
   line_.push_back(std::move(frame));
   if (!its.facts) {
     its.done = true;
@@ -292,7 +292,7 @@ grpc::Status DetectStream::EndStatus() {
   absl::Status status = failure_;
   if (Abandoned() && status.ok()) status = WhyCancelled(context_);
   LogDetectEnd({request_id_, NameOf(Method::kDetectStream), detector_ ? detector_->card().name : "",
-                status, static_cast<int64_t>(num_read_), absl::Now() - started_});
+                status, static_cast<int64_t>(num_taken_), absl::Now() - started_});
   const grpc::Status wire = ToGrpcStatus(status, request_id_);
   code_ = wire.error_code();
   return wire;

@@ -90,11 +90,11 @@ class DetectStream final
 
   // The reader's.
   v1::DetectStreamRequest request_;
-  uint64_t num_read_ = 0;  // frames
 
   std::atomic<bool> cancelled_{false};
   std::mutex mutex_;
   std::deque<std::unique_ptr<Frame>> line_ ABSL_GUARDED_BY(mutex_);  // numbers are consecutive
+  uint64_t num_taken_ ABSL_GUARDED_BY(mutex_) = 0;  // frames that have come into the line
   std::unique_ptr<Frame> writing_ ABSL_GUARDED_BY(mutex_);
   Frame* held_ ABSL_GUARDED_BY(mutex_) = nullptr;  // drop_stale: in the line, not yet submitted
   int32_t num_kept_ ABSL_GUARDED_BY(mutex_) = 0;  // in line_ and writing_, neither dropped nor held
