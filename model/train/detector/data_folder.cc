@@ -94,15 +94,18 @@ absl::StatusOr<Dataset> ReadCocoNear(const fs::path& file, const fs::path& root,
 void MapClasses(const std::vector<std::string>& class_names, Dataset* dataset) {
   std::map<std::string, int32_t> id_of;
   for (size_t i = 0; i < class_names.size(); ++i) id_of[class_names[i]] = static_cast<int32_t>(i);
-  std::vector<int64_t> category_ids(class_names.size(), 0);
+  std::vector<int64_t> category_ids(class_names.size());
+  std::vector<bool> known(class_names.size(), false);  // by the id: some files count from 0
   int64_t next = 0;
   for (size_t i = 0; i < dataset->class_names.size(); ++i) {
     next = std::max(next, dataset->category_ids[i]);
     const auto found = id_of.find(dataset->class_names[i]);
-    if (found != id_of.end()) category_ids[found->second] = dataset->category_ids[i];
+    if (found == id_of.end()) continue;
+    category_ids[found->second] = dataset->category_ids[i];
+    known[found->second] = true;
   }
-  for (int64_t& id : category_ids) {
-    if (id == 0) id = ++next;
+  for (size_t i = 0; i < known.size(); ++i) {
+    if (!known[i]) category_ids[i] = ++next;
   }
   for (LabelledImage& image : dataset->images) {
     std::vector<TruthBox> kept;

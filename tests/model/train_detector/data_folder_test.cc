@@ -5,8 +5,10 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/json_file.h"
 #include "tests/model/temporary_directory.h"
 #include "tests/model/train_detector/picture_folder.h"
 
@@ -138,6 +140,17 @@ TEST_F(DataFolderTest, ClassesAreMappedByNameAndOthersRejected) {
   EXPECT_TRUE(dataset->images[1].boxes.empty());
   EXPECT_EQ(dataset->images[2].boxes[0].class_id, 0);
   EXPECT_EQ(dataset->problems.size(), 2u);
+}
+
+TEST_F(DataFolderTest, ACategoryKeepsItsIdEvenIfThatIsZero) {
+  const std::string file = directory_ / "train.json";
+  WriteCoco(file, directory_ / "images", 0, 6, 2);
+  WriteFile(file, absl::StrReplaceAll(*ReadTextFile(file, 1 << 20),
+                                      {{"\"id\":7,\"name\"", "\"id\":0,\"name\""},
+                                       {"\"category_id\":7", "\"category_id\":0"}}));
+  const auto dataset = ReadSplit(file, "", {"class1", "unseen", "class0"});
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  EXPECT_EQ(dataset->category_ids, (std::vector<int64_t>{8, 9, 0}));
 }
 
 TEST_F(DataFolderTest, AnAbsentSplitNamesWhatIsThere) {
