@@ -7,9 +7,9 @@
 //  2. All pictures of a batch have one size. Which sizes are allowed: a multiple of
 //     DetectorInfo::size_multiple, at most max_input_side. Whoever makes batches groups by size.
 //  3. A detector has `num_lanes` lanes, each with its own scratch memory. Different lanes may run
-//  at
-//     the same time on different threads; one lane is used by one thread at a time. On a CPU two
-//     lanes of one thread each beat one batch on two threads; a GPU has one lane and wants batches.
+//     at the same time on different threads; one lane is used by one thread at a time.
+//     On a CPU two lanes of one thread each beat one batch on two threads; a GPU has one lane and
+//     wants batches.
 //  4. What a picture gets never depends on what else is in the batch, nor on the lane.
 //  5. An item fails alone: its Status is in its output and the others are answered.
 //  6. Nothing is kept between calls. A batch that has started runs to its end: deadlines and

@@ -20,8 +20,8 @@ namespace ela {
 // kUpsampleAdd   y = upsample2(x0) + x1: nearest neighbour.
 // kAdd           y = x0 + x1.
 // kAttention     over all positions (docs/detection.md 1.2): qkv = W x without bias, q and k
-// divided
-//                by sqrt(head size), bidirectional hadamard_exp (or softmax) per head,
+//                divided by sqrt(head size),
+//                bidirectional hadamard_exp (or softmax) per head,
 //                y = norm(x + P o).
 enum class LayerKind : uint8_t { kConvolution, kUpsampleAdd, kAdd, kAttention };
 

@@ -1,7 +1,7 @@
 // Makes the training samples: pictures zoomed, shifted, mirrored and recoloured, some put together
 // of four. Labels move with the pixels. Every pixel goes through FitImage, the filter that serving
-// uses, so that training and serving see the same sharpness. All of it is a function of
-// (seed, epoch, index).
+// uses, so that training and serving see the same sharpness. All of it is a function of the
+// pictures and the Random that comes with them.
 #ifndef ELA_MODEL_TRAIN_DETECTOR_AUGMENTATION_H_
 #define ELA_MODEL_TRAIN_DETECTOR_AUGMENTATION_H_
 

@@ -22,8 +22,7 @@ std::vector<uint8_t> Fitted(const DecodedImage& decoded, const Placement& placem
   return pixels;
 }
 
-// Four digits are what a set of a few hundred pictures can carry, and -1 stands for "no such
-// truth".
+// Six digits: more than a set of a few hundred pictures can carry. -1 stands for "no such truth".
 double Rounded(double value) { return std::round(value * 1e6) / 1e6; }
 
 // F1 of the detections with at least `threshold`, at IoU 0.5, matched greedily by score.
