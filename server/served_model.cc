@@ -84,7 +84,7 @@ absl::StatusOr<ServedModel*> ModelMap::Find(const std::string& name) const {
   const auto name_of = [](std::string* out, const auto& entry) { out->append(entry.first); };
   return WithReason(
       absl::NotFoundError(absl::StrCat(
-          "no model is named \"", Shortened(name), "\"; this server has ",
+          "no language model is named \"", Shortened(name), "\"; this server has ",
           by_name_.empty() ? "no language model" : absl::StrJoin(by_name_, ", ", name_of))),
       "MODEL_NOT_FOUND");
 }

@@ -60,7 +60,7 @@ void AddDetectCommand(CLI::App& app, Command& command) {
   detect->footer(R"(
 Pictures are JPEG or PNG, told by content. Boxes are pixels of the picture as a person sees it, from
 its upper left corner. A picture that cannot be read is named and left out (exit code 3). A drawing
-never replaces one of the pictures.
+never replaces one of the pictures. --model, --json and --server are in `ela --help`.
 
 Examples:
   ela detect photo.jpg

@@ -22,7 +22,7 @@ TEST_F(BadInputTest, AnUnknownModelNamesThoseThatThereAre) {
   request.set_model("gpt");
   const grpc::Status status = Generate(request).status;
   EXPECT_EQ(status.error_code(), grpc::NOT_FOUND);
-  EXPECT_EQ(status.error_message(), "no model is named \"gpt\"; this server has tiny");
+  EXPECT_EQ(status.error_message(), "no language model is named \"gpt\"; this server has tiny");
   EXPECT_EQ(ReasonOf(status), "MODEL_NOT_FOUND");
 
   v1::DescribeModelRequest describe;

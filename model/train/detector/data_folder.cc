@@ -134,7 +134,8 @@ absl::Status SplitNotFound(const fs::path& folder, const std::string& split) {
   return absl::NotFoundError(absl::StrCat(
       folder.string(), ": no split '", split, "': neither ImageSets/Main/", split,
       ".txt, nor a folder ", split, ", nor a COCO file annotations/*", split,
-      "*.json; the folder holds: ", there.empty() ? "nothing" : absl::StrJoin(there, ", ")));
+      "*.json; the folder holds: ", there.empty() ? "nothing" : absl::StrJoin(there, ", "),
+      "; a split of \"\" takes all of it"));
 }
 
 bool HasBoxes(const LabelledImage& image) { return !image.boxes.empty(); }

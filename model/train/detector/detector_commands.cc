@@ -237,7 +237,8 @@ void AddTrainCommand(CLI::App* app, TrainArguments* a) {
 
 constexpr char kEvaluateHelp[] =
     "COCO figures of a detector on labelled pictures, as JSON\n\n"
-    "  ela-train eval-detector --model models/mine --data PICTURES --split test";
+    "  ela-train eval-detector --model models/mine --data PICTURES --split test\n\n"
+    "A figure is -1 where the pictures hold no object to measure it on.";
 
 struct EvaluateArguments {
   std::string model, data, split = "test", detections, path = "serving";

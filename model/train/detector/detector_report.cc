@@ -37,6 +37,10 @@ std::string ModelCard(const DetectorConfig& model, const RunSummary& run, const 
                         set.items().size());
   const auto row = [&](absl::string_view name, int64_t objects, double ap50, double ap75,
                        double ap) {
+    if (objects == 0) {  // COCO's -1: there is nothing to measure it on
+      absl::StrAppendFormat(&card, "| %s | 0 | - | - | - |\n", name);
+      return;
+    }
     absl::StrAppendFormat(&card, "| %s | %d | %.3f | %.3f | %.3f |\n", name, objects, ap50, ap75,
                           ap);
   };
