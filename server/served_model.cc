@@ -1,6 +1,7 @@
 #include "server/served_model.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,6 +21,10 @@ EngineOptions OptionsOf(const ServerConfig& config, const LanguageConfig& model)
   options.slow_reader_timeout = absl::Seconds(config.slow_reader_seconds);
   options.end_of_text.assign(model.eos_token_ids.begin(), model.eos_token_ids.end());
   options.tenants = config.tenants;
+  // Off until this server has settings for them: an operator is not to find memory taken that no
+  // limit names, nor a full queue that empties by turns.
+  options.swap_quantum = 0;
+  options.prefix_min_tokens = std::numeric_limits<int32_t>::max();
   return options;
 }
 
